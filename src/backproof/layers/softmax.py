@@ -16,7 +16,7 @@ import numpy as np
 from backproof._errors import ArgumentTypeError, ShapeError
 from backproof.arrays import Array, Shape
 from backproof.kernels import reference
-from backproof.layers.base import FixedMap, Kept, Layer, Params, require_number
+from backproof.layers.base import FixedMap, Kept, Params, require_number
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -101,7 +101,7 @@ class _Normalising(Scores):
         return self.axis == 0
 
     @property
-    def scores(self) -> Layer:
+    def scores(self) -> Scores:
         """The layer that stays when a loss on logits takes over the normalisation."""
         return Scores(self.temperature, self.mask)
 

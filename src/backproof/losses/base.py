@@ -19,7 +19,7 @@ from backproof._errors import ArgumentError, ShapeError
 from backproof.arrays import Array, as_floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Loss:
     """E = sum_n w_n L_n(z_n, t_n).
 
@@ -97,6 +97,10 @@ class Loss:
         """L_n, one value an example, in double precision; neither weighted by example nor averaged."""
         logits = self._logits(z)
         return self.rows(logits, self.targets(logits, t))[0]
+
+    def __repr__(self) -> str:
+        changed = [f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
     def _logits(self, z: object) -> Array:
         return as_floats(z, "z")

@@ -15,7 +15,7 @@ from backproof.layers.base import require_number
 from backproof.losses.base import Loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _OnOutputs(Loss):
     """A loss whose example's value is the sum over its outputs; the target has z's shape ((N,) is taken for (N, 1))."""
 
@@ -32,7 +32,7 @@ def _sum_outputs(terms: Array) -> Array:
     return np.asarray(terms.reshape(terms.shape[0], -1).sum(axis=1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BinaryCrossEntropy(_OnOutputs):
     """L_n = -sum_l c_l (t_nl ln y_nl + (1 - t_nl) ln(1 - y_nl)) with y = sigmoid(z); dL_n/dz = c (y - t).
 
@@ -66,7 +66,7 @@ class BinaryCrossEntropy(_OnOutputs):
         return terms if self.class_weight is None else terms * as_floats(self.class_weight, "class_weight", np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SquaredError(_OnOutputs):
     """L_n = 1/2 sum_k (z_nk - t_nk)^2; dL_n/dz = z - t. The outputs are summed, the examples averaged, in both (Bishop 1995, 6.1).
 
@@ -83,7 +83,7 @@ class SquaredError(_OnOutputs):
         return reference.widened(v)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Huber(_OnOutputs):
     """L_n = sum_k rho(z_nk - t_nk), rho(r) = r^2/2 where |r| <= delta, else delta (|r| - delta/2); dL_n/dz = clip(r, -delta, delta).
 

@@ -15,7 +15,7 @@ from backproof.layers.base import require_number
 from backproof.losses.base import Loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _OnSoftmax(Loss):
     """A loss that normalises its logits by a softmax over the last axis."""
 
@@ -49,7 +49,7 @@ def are_probabilities(z: Array) -> bool:
     return bool(np.allclose(z.sum(axis=-1, dtype=np.float64), 1.0, rtol=0, atol=z.shape[-1] * np.finfo(z.dtype).eps))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossEntropy(_OnSoftmax):
     """L_n = -sum_k c_k t_nk ln softmax(z_n)_k, and dL_n/dz = T h - t with T = sum_k c_k t_nk: `h - t` for a distribution t.
 
@@ -148,7 +148,7 @@ class CrossEntropy(_OnSoftmax):
         return np.where(total == 0, 0.0, product)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KLDivergence(_OnSoftmax):
     """L_n = KL(t_n || h_n) = sum_k t_nk ln(t_nk / h_nk) - t_nk + h_nk with h = softmax(z); dL_n/dz = T h - t.
 

@@ -1,0 +1,285 @@
+"""A network: layers and a loss over one flat parameter vector, with backpropagation and its second-order products."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backproof._errors import ArgumentError, ArgumentTypeError, NotInitialisedError, ShapeError
+from backproof.arrays import Array, Shape, as_floats, float_dtype
+from backproof.canonical import is_canonical, warn_of_double_softmax, without_link
+from backproof.layers.base import Layer, Params, require_number
+from backproof.layers.combine import Chain
+from backproof.losses.base import Loss
+from backproof.parameters import Layout
+
+
+class Network:
+    """Layers, one after the other, and a loss.
+
+    The objective is  E(theta) = loss(layers(x; theta), t) + l2/2 sum of squared weights,  theta the flat vector `parameters`;
+    value, gradient and both second-order products are of this same E. Biases are not penalised.
+
+    If the last layer is the canonical output of the loss (softmax for cross-entropy and KL, sigmoid for binary cross-entropy,
+    identity for squared error), the two are fused: the loss takes the logits, and the gradient there is `y - t`. Any other pair
+    goes through the Jacobian product of the last layer. Probabilities that would be normalised a second time are announced by a
+    `DoubleSoftmaxWarning`.
+
+    layers : layers, or one layer. loss : a `Loss`; needed to train. l2 : weight of the penalty, per unit of the reduced loss.
+    dtype : "float32" or "float64" of the parameters; by default that of the data at initialisation.
+    metadata : what else belongs to the model and is saved with it (names of classes and features): JSON values.
+
+    >>> import numpy as np
+    >>> from backproof.layers import Linear, Sigmoid, Softmax
+    >>> from backproof.losses import CrossEntropy
+    >>> network = Network([Linear(4), Sigmoid(), Linear(3), Softmax()], CrossEntropy())
+    >>> x, t = np.random.default_rng(0).normal(size=(6, 2)), np.array([0, 1, 2, 0, 1, 2])
+    >>> loss, gradient = network.initialise(x, seed=0).loss_and_gradient(x, t)
+    >>> network.predict(x).shape, gradient.shape
+    ((6, 3), (27,))
+    """
+
+    def __init__(
+        self,
+        layers: Layer | Iterable[Layer],
+        loss: Loss | None = None,
+        *,
+        l2: float = 0.0,
+        dtype: npt.DTypeLike = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.chain = Chain(layers) if isinstance(layers, Layer) else Chain(*layers)
+        if loss is not None and not isinstance(loss, Loss):
+            hint = f" (write {loss.__name__}(), an instance)" if isinstance(loss, type) else ""
+            raise ArgumentTypeError(f"Network: expected loss to be a Loss, received {loss!r}{hint}")
+        require_number("Network", "l2", l2, low=0.0)
+        self.loss_function = loss
+        self.l2 = float(l2)
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.fused = loss is not None and len(self.layers) > 1 and is_canonical(self.layers[-1], loss)
+        #: the layers up to what the loss receives
+        self.trunk = without_link(self.chain) if self.fused else self.chain
+        self._dtype = None if dtype is None else float_dtype(dtype)
+        self._in_shape: Shape | None = None
+        warn_of_double_softmax(self.chain, loss, self.fused)
+
+    # --- structure ---------------------------------------------------------------------------------------------------------
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.chain.layers
+
+    # --- parameters --------------------------------------------------------------------------------------------------------
+    def initialise(self, x: object, seed: int | np.random.Generator | None = None) -> Network:
+        """Make fresh parameters for data like `x` (N, *features), drawn from `seed` (a number or a generator); returns self."""
+        data = as_floats(x, "x")
+        if data.ndim < 2:
+            raise ShapeError(f"x: expected shape (N, features) or more axes, received {data.shape}")
+        if self._dtype is None:
+            self._dtype = np.dtype(np.float32 if data.dtype in (np.float16, np.float32) else np.float64)
+        return self.initialise_shape(data.shape[1:], seed)
+
+    def initialise_shape(self, in_shape: Shape, seed: int | np.random.Generator | None = None) -> Network:
+        """As `initialise`, from the shape of one example."""
+        self._dtype = self._dtype or np.dtype(np.float64)
+        self._tree = self.chain.init(np.random.default_rng(seed), tuple(in_shape))
+        self._layout = Layout(self.chain, self._tree)
+        self._in_shape = tuple(in_shape)
+        self._parameters = self._layout.pack(self._tree, np.empty(self._layout.size, dtype=self._dtype))
+        self._views = self._layout.views(self._parameters, self._tree)
+        self._penalised = self._layout.penalty_mask().astype(self._dtype)
+        return self
+
+    def _require_initialised(self) -> None:
+        if self._in_shape is None:
+            raise NotInitialisedError("the network has no parameters yet: call network.initialise(x, seed) or train it first")
+
+    @property
+    def is_initialised(self) -> bool:
+        return self._in_shape is not None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        self._require_initialised()
+        assert self._dtype is not None
+        return self._dtype
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of one example."""
+        self._require_initialised()
+        assert self._in_shape is not None
+        return self._in_shape
+
+    @property
+    def layout(self) -> Layout:
+        """Which part of the flat vector is which parameter."""
+        self._require_initialised()
+        return self._layout
+
+    @property
+    def parameters(self) -> Array:
+        """The flat parameter vector itself, not a copy: what is written into it, the layers use."""
+        self._require_initialised()
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value: npt.ArrayLike) -> None:
+        self.parameters[:] = self._checked_vector(value, "parameters")
+
+    @property
+    def parameter_tree(self) -> Params:
+        """The parameters as the layers take them: dictionaries of views of the flat vector."""
+        return self._tree_of(None)[1]
+
+    def named_parameters(self) -> dict[str, Array]:
+        """Views of the flat vector by name ("0.weight"); the number counts the layers."""
+        return {slot.name: self.parameters[slot.start : slot.stop].reshape(slot.shape) for slot in self.layout.slots}
+
+    def _checked_vector(self, value: npt.ArrayLike, name: str) -> Array:
+        vector = as_floats(value, name)
+        if vector.shape != (self.layout.size,):
+            raise ShapeError(f"{name}: expected a vector of shape ({self.layout.size},), received {vector.shape}")
+        return vector
+
+    def _tree_of(self, parameters: npt.ArrayLike | None) -> tuple[Array, Params]:
+        """(flat vector, its views) for the network's own parameters or for a vector given instead of them."""
+        self._require_initialised()
+        if parameters is None:
+            return self._parameters, self._views
+        vector = self._checked_vector(parameters, "parameters")
+        return vector, self._layout.views(vector, self._tree)
+
+    def _input(self, x: object, parameters: Array) -> Array:
+        data = as_floats(x, "x", parameters.dtype)
+        if data.shape[1:] != self.in_shape or data.ndim != len(self.in_shape) + 1:
+            raise ShapeError(f"x: expected shape (N, {', '.join(map(str, self.in_shape))}), received {data.shape}")
+        return data
+
+    # --- values ------------------------------------------------------------------------------------------------------------
+    def predict(self, x: object, *, parameters: npt.ArrayLike | None = None) -> Array:
+        """The outputs of the last layer for x (N, *features), as they are written: probabilities if it is a softmax."""
+        theta, tree = self._tree_of(parameters)
+        return self.chain.forward(tree, self._input(x, theta))[0]
+
+    def logits(self, x: object, *, parameters: npt.ArrayLike | None = None) -> Array:
+        """What the loss receives: the input of the last layer if that is fused with the loss, else the outputs."""
+        theta, tree = self._tree_of(parameters)
+        return self.trunk.forward(tree, self._input(x, theta))[0]
+
+    def loss(
+        self, x: object, t: object, sample_weight: object = None, *, parameters: npt.ArrayLike | None = None
+    ) -> float:
+        """E for inputs x and targets t, outside training (no dropout)."""
+        theta, tree = self._tree_of(parameters)
+        z, _ = self.trunk.forward(tree, self._input(x, theta))
+        return self.objective.reduced(z, t, sample_weight)[0] + self._penalty(theta)
+
+    @property
+    def objective(self) -> Loss:
+        """The loss, or an error where there is none."""
+        if self.loss_function is None:
+            raise ArgumentError("loss: expected a network with a loss, received one without; give Network(layers, loss) one")
+        return self.loss_function
+
+    def _penalty(self, theta: Array) -> float:
+        if not self.l2:
+            return 0.0
+        weights = theta[self._penalised != 0].astype(np.float64)
+        return self.l2 / 2 * float(weights @ weights)
+
+    # --- first derivatives -------------------------------------------------------------------------------------------------
+    def loss_and_gradient(
+        self,
+        x: object,
+        t: object,
+        sample_weight: object = None,
+        *,
+        parameters: npt.ArrayLike | None = None,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """(E, dE/dtheta), the gradient in the order of `parameters`, by backpropagation (Rumelhart, Hinton & Williams 1986).
+
+        `train=True` lets random layers (dropout) draw from `rng`. `out` receives the gradient, if given.
+        """
+        theta, tree = self._tree_of(parameters)
+        z, kept = self.trunk.forward(tree, self._input(x, theta), train=train, rng=rng)
+        value, dz = self.objective.reduced(z, t, sample_weight)
+        _, dparams = self.trunk.backward(tree, kept, dz)
+        gradient = self._layout.pack(dparams, np.empty_like(theta) if out is None else out)
+        if self.l2:
+            gradient += theta.dtype.type(self.l2) * (self._penalised * theta)
+        return value + self._penalty(theta), gradient
+
+    def jacobian(self, x: object) -> Array:
+        """d output / d input of each example, (N, *outputs, *features): how sensitive each output is to each feature."""
+        theta, tree = self._tree_of(None)
+        return self.chain.jacobian(tree, self._input(x, theta))
+
+    def input_gradient(self, x: object, t: object, sample_weight: object = None) -> Array:
+        """dE/dx, shape of x."""
+        theta, tree = self._tree_of(None)
+        z, kept = self.trunk.forward(tree, self._input(x, theta))
+        return self.trunk.backward(tree, kept, self.objective.reduced(z, t, sample_weight)[1])[0]
+
+    # --- second derivatives ------------------------------------------------------------------------------------------------
+    def hessian_product(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object = None) -> Array:
+        """H v with H = d^2E/dtheta^2, exactly: the directional derivative of backpropagation along v, pass by pass.
+
+        Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994), the R-operator.
+        """
+        return self._second_order(x, t, v, sample_weight, exact=True)
+
+    def gauss_newton_product(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object = None) -> Array:
+        """G v with G = J^T H_L J (+ the penalty), J = d logits / d theta and H_L the loss's Hessian: never negative definite.
+
+        For softmax + cross-entropy H_L is the softmax Jacobian itself (Schraudolph, Neural Computation 14, 2002).
+        """
+        return self._second_order(x, t, v, sample_weight, exact=False)
+
+    def _second_order(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object, *, exact: bool) -> Array:
+        theta, tree = self._tree_of(None)
+        direction = self._checked_vector(v, "v").astype(theta.dtype, copy=False)
+        tangents = self._layout.views(direction, self._tree)
+        data, loss = self._input(x, theta), self.objective
+        still = np.zeros_like(data)
+        z, kept = self.trunk.forward(tree, data)
+        tz = self.trunk.jvp(tree, kept, still, tangents)
+        tdz = loss.hessian_product(z, t, tz, sample_weight)
+        if exact:
+            dz = loss.reduced(z, t, sample_weight)[1]
+            _, product = self.trunk.backward_jvp(tree, kept, dz, still, tangents, tdz)
+        else:
+            _, product = self.trunk.backward(tree, kept, tdz)
+        result = self._layout.pack(product, np.empty_like(theta))
+        return result + theta.dtype.type(self.l2) * (self._penalised * direction) if self.l2 else result
+
+    # --- for people --------------------------------------------------------------------------------------------------------
+    def copy(self) -> Network:
+        """A network of the same layers and loss with its own parameters."""
+        twin = copy.copy(self)
+        twin.metadata = dict(self.metadata)
+        if self.is_initialised:
+            twin._parameters = self._parameters.copy()
+            twin._views = self._layout.views(twin._parameters, self._tree)
+        return twin
+
+    def summary(self) -> str:
+        """A table of the layers: shapes of their outputs for N examples, numbers of parameters."""
+        from backproof.summary import summary
+
+        return summary(self)
+
+    def __repr__(self) -> str:
+        parts = [f"[{', '.join(map(repr, self.layers))}]"]
+        if self.loss_function is not None:
+            parts.append(f"loss={self.loss_function!r}")
+        if self.l2:
+            parts.append(f"l2={self.l2}")
+        size = f", {self._layout.size:,} parameters, {self.dtype}" if self.is_initialised else ", not initialised"
+        return f"<Network({', '.join(parts)}){size}>"

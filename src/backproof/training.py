@@ -1,0 +1,198 @@
+"""Training as a generator of records: the caller sees every epoch, and stops by leaving the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backproof._errors import ArgumentError, ShapeError
+from backproof.arrays import Array, as_floats, require_finite, to_numpy
+from backproof.layers.base import require_count, require_number
+from backproof.metrics import Metric, default_metrics
+from backproof.network import Network
+from backproof.optimisers import FullBatch, Optimizer, adam
+from backproof.step import TrainingStep
+
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Record:
+    """One epoch of training.
+
+    train_loss is the mean over the epoch's batches as they were trained on (dropout included, penalty included);
+    validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is the mean over the epoch's
+    steps. seconds counts from the start of training.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    validation_loss: float | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    gradient_norm: float = 0.0
+    seconds: float = 0.0
+
+    def score(self, name: str) -> float:
+        """The number called `name`: "train_loss", "validation_loss" or a metric."""
+        value = self.metrics.get(name, getattr(self, name, None) if name in ("train_loss", "validation_loss") else None)
+        if value is None:
+            known = ["train_loss", *(["validation_loss"] if self.validation_loss is not None else []), *self.metrics]
+            raise ArgumentError(f"early_stopping: expected score to be one of {known}, received {name!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop after `patience` epochs in which `score` did not get better by more than `min_change`; the best weights are put back.
+
+    `score` is "validation_loss", "train_loss" or a metric ("validation_accuracy"); losses are better when smaller.
+    """
+
+    score: str = "validation_loss"
+    patience: int = 10
+    min_change: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_count("EarlyStopping", "patience", self.patience)
+        require_number("EarlyStopping", "min_change", self.min_change, low=0.0)
+
+    def better(self, new: float, old: float) -> bool:
+        return new < old - self.min_change if self.score.endswith("loss") else new > old + self.min_change
+
+
+def train(
+    network: Network,
+    x: object,
+    t: object,
+    *,
+    validation: tuple[object, object] | None = None,
+    sample_weight: object = None,
+    optimizer: Optimizer | FullBatch | None = None,
+    epochs: int = 100,
+    batch_size: int = 32,
+    seed: int | np.random.Generator | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    early_stopping: EarlyStopping | None = None,
+) -> Iterator[Record]:
+    """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
+
+    The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
+    same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
+    iteration an epoch. `validation` is a pair (x, t). `metrics` maps names to functions of (logits, targets); they are reported
+    as "validation_NAME", or "train_NAME" where there is no validation set.
+
+    Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
+    weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
+    the caller leaves the loop.
+
+    >>> import numpy as np
+    >>> from backproof import CrossEntropy, Linear, Network, Softmax
+    >>> x, t = np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([0, 0, 1, 1])
+    >>> network = Network([Linear(2), Softmax()], CrossEntropy())
+    >>> for record in train(network, x, t, epochs=200, seed=0):
+    ...     pass
+    >>> record.epoch, record.metrics["train_accuracy"]
+    (200, 1.0)
+    """
+    require_count("train", "epochs", epochs)
+    require_count("train", "batch_size", batch_size)
+    inputs, targets = _examples(x, t, "x", "t")
+    held_out = None if validation is None else _examples(*validation, "validation x", "validation t")
+    weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
+    if weights is not None and weights.shape[:1] != inputs.shape[:1]:
+        raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
+    rng = np.random.default_rng(seed)
+    if not network.is_initialised:
+        network.initialise(inputs, rng)
+    inputs = inputs.astype(network.dtype, copy=False)
+    watch = _Watch(network, (inputs, targets), held_out, default_metrics(network.objective) if metrics is None else metrics)
+    if isinstance(optimizer, FullBatch):
+        from backproof.lbfgs import iterations
+
+        passes = iterations(network, inputs, targets, weights, optimizer, epochs)
+    else:
+        step = TrainingStep(network, optimizer or adam(), rng)
+        passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
+    records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
+    return _stopping(network, records, early_stopping)
+
+
+def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
+    inputs, targets = as_floats(x, x_name), to_numpy(t, t_name)
+    if inputs.ndim < 2:
+        raise ShapeError(f"{x_name}: expected shape (N, features) or more axes, received {inputs.shape}")
+    if len(inputs) == 0:
+        raise ShapeError(f"{x_name}: expected at least one example, received shape {inputs.shape}")
+    if targets.shape[:1] != inputs.shape[:1]:
+        raise ShapeError(f"{t_name}: expected {len(inputs)} targets, one an example, received shape {targets.shape}")
+    require_finite(inputs, x_name)
+    return inputs, targets
+
+
+def _epoch(
+    step: TrainingStep, x: Array, t: Array, weights: Array | None, batch_size: int, rng: np.random.Generator
+) -> tuple[int, float, float]:
+    """One pass over the examples in random order: steps made so far, means of the loss and of the gradient's norm."""
+    n, loss, norm = len(x), 0.0, 0.0
+    order = rng.permutation(n)
+    for start in range(0, n, batch_size):
+        rows = order[start : start + batch_size]
+        value = step(x[rows], t[rows], None if weights is None else weights[rows])
+        loss += value * len(rows)
+        norm += step.gradient_norm * len(rows)
+    return step.count, loss / n, norm / n
+
+
+class _Watch:
+    """Makes the records: evaluates at an epoch's end and keeps the time."""
+
+    def __init__(
+        self,
+        network: Network,
+        training: tuple[Array, Array],
+        held_out: tuple[Array, Array] | None,
+        metrics: Mapping[str, Metric],
+    ) -> None:
+        self.network, self.held_out, self.metrics = network, held_out, metrics
+        self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
+        self.started = time.perf_counter()
+
+    def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
+        x, t = self.watched
+        values: dict[str, float] = {}
+        validation_loss = None
+        if self.metrics or self.held_out is not None:
+            z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
+            values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
+            if self.held_out is not None:
+                validation_loss = self.network.objective.reduced(z, t)[0]
+        seconds = time.perf_counter() - self.started
+        return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
+
+
+def _stopping(network: Network, records: Iterator[Record], rule: EarlyStopping | None) -> Iterator[Record]:
+    """Pass the records on; with a rule, stop by it and put the best weights back whatever ends the loop."""
+    if rule is None:
+        yield from records
+        return
+    best: tuple[float, Array] | None = None
+    waited = 0
+    try:
+        for record in records:
+            score = record.score(rule.score)
+            if best is None or rule.better(score, best[0]):
+                best, waited = (score, network.parameters.copy()), 0
+            else:
+                waited += 1
+            yield record
+            if waited >= rule.patience:
+                return
+    finally:
+        if best is not None:
+            network.parameters = best[1]
+
+
