@@ -44,6 +44,8 @@ from backproof.optimisers import clip_by_norm as clip_by_norm
 from backproof.optimisers import lbfgs as lbfgs
 from backproof.optimisers import rmsprop as rmsprop
 from backproof.optimisers import sgd as sgd
+from backproof.saving import load as load
+from backproof.saving import save as save
 from backproof.schedules import constant as constant
 from backproof.schedules import cosine as cosine
 from backproof.schedules import step_decay as step_decay

@@ -171,11 +171,18 @@ class Network:
         return self.trunk.forward(tree, self._input(x, theta))[0]
 
     def loss(
-        self, x: object, t: object, sample_weight: object = None, *, parameters: npt.ArrayLike | None = None
+        self,
+        x: object,
+        t: object,
+        sample_weight: object = None,
+        *,
+        parameters: npt.ArrayLike | None = None,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
     ) -> float:
-        """E for inputs x and targets t, outside training (no dropout)."""
+        """E for inputs x and targets t; `parameters` instead of the network's own; `train` lets dropout draw from `rng`."""
         theta, tree = self._tree_of(parameters)
-        z, _ = self.trunk.forward(tree, self._input(x, theta))
+        z, _ = self.trunk.forward(tree, self._input(x, theta), train=train, rng=rng)
         return self.objective.reduced(z, t, sample_weight)[0] + self._penalty(theta)
 
     @property

@@ -51,7 +51,7 @@ class Standardize(FixedMap):
 
     >>> import numpy as np
     >>> x = np.array([[1.0, 10.0], [3.0, 10.0]])
-    >>> Standardize.fit(x).forward({}, x)[0].tolist()
+    >>> Standardize.fit(x, unit="own").forward({}, x)[0].tolist()
     [[-1.0, 0.0], [1.0, 0.0]]
     """
 
@@ -74,12 +74,22 @@ class Standardize(FixedMap):
             raise ArgumentError(f"Standardize: expected scale to be above 0, received {self.scale.min()}")
 
     @classmethod
-    def fit(cls, x: Array) -> Standardize:
-        """Mean and standard deviation of each feature of `x` (N, ..., features); a constant feature is only centred."""
-        rows = as_floats(x, "x").reshape(-1, np.shape(x)[-1])
-        mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-        return cls(mean, np.where(constant, 1.0, scale))
+    def fit(cls, x: Array, unit: str = "auto") -> Standardize:
+        """Centre each feature of `x` (N, ..., features), and scale to a mean square of 1.
+
+        unit="own": each feature by its own standard deviation, for features in units of their own. "common": all by one, for
+        features in one unit (pixels), where a rare small feature should stay small. "auto": "common" if no feature's range is
+        above four times the median range. A constant feature is only centred.
+        """
+        if unit not in ("own", "common", "auto"):
+            raise ArgumentError(f"Standardize: expected unit to be 'own', 'common' or 'auto', received {unit!r}")
+        rows = as_floats(x, "x", np.float64).reshape(-1, np.shape(x)[-1])
+        mean, scale = rows.mean(axis=0), rows.std(axis=0)
+        scale[scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0.0
+        ranges = rows.max(axis=0) - rows.min(axis=0)
+        if unit == "common" or (unit == "auto" and ranges.max() <= 4 * np.median(ranges)):
+            scale = np.full_like(scale, np.sqrt(np.mean(scale * scale)))
+        return cls(mean, np.where(scale > 0, scale, 1.0))
 
     def out_shape(self, in_shape: Shape) -> Shape:
         if not in_shape or in_shape[-1] != self.mean.size:

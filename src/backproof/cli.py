@@ -1,0 +1,150 @@
+"""The command line. Exit codes: 0 done, 1 the gradient is wrong, 2 could not be done (bad input)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from backproof import __version__
+from backproof._errors import BackproofError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Examples(click.Command):
+    """A command whose help ends in examples that can be pasted."""
+
+    def __init__(self, *args: Any, examples: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for line in self.examples.strip().splitlines():
+                formatter.write(f"  {line.strip()}\n")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example:  backproof train digits",
+)
+@click.version_option(__version__, prog_name="backproof")
+def cli() -> None:
+    """Train softmax networks by backpropagation, with every gradient shown to be right."""
+
+
+def _sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    if text.strip().lower() in ("", "none", "0"):
+        return ()
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise click.BadParameter(f"expected sizes such as 64,64 (or none), received {text!r}")
+    return sizes
+
+
+def _train_options(command: F) -> F:
+    from backproof.job import ACTIVATIONS, LEARNING_RATES, SCHEDULES, Settings
+
+    default = Settings()
+    options = [
+        click.option("--target", help="Column (CSV) or array (NPZ) with the class labels."),
+        click.option("--hidden", default=",".join(map(str, default.hidden)), callback=_sizes, help="Sizes of the hidden layers."),
+        click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."),
+        click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, help="Rate after each hidden layer."),
+        click.option("--label-smoothing", type=click.FloatRange(0, 1), default=default.label_smoothing, help="Share of the target given to all classes."),
+        click.option("--l2", type=click.FloatRange(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."),
+        click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default=default.optimizer),
+        click.option("--lr", type=click.FloatRange(min=0), help="Learning rate.  [default: by optimizer]"),
+        click.option("--schedule", type=click.Choice(SCHEDULES), default=default.schedule, help="Of the learning rate."),
+        click.option("--clip-norm", type=click.FloatRange(min=0, min_open=True), help="Longest gradient."),
+        click.option("--epochs", type=click.IntRange(min=1), default=default.epochs),
+        click.option("--batch-size", type=click.IntRange(min=1), default=default.batch_size),
+        click.option("--test-fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=default.test_fraction, help="Share held out."),
+        click.option("--dtype", type=click.Choice(["float32", "float64"]), default=default.dtype),
+        click.option("--seed", type=click.IntRange(min=0), default=default.seed, help="Of split, weights, order and dropout."),
+        click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: backproof-NAME, numbered if taken]"),
+        click.option("--force", is_flag=True, help="Overwrite results in --out."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command(
+    cls=_Examples,
+    examples="""
+    backproof train digits
+    backproof train my.csv --target label --hidden 64,64 --activation tanh --out run1
+    backproof train my.npz --target y --optimizer lbfgs --hidden none --l2 0.01 --epochs 500
+    """,
+    context_settings={"show_default": True},
+)
+@click.argument("data")
+@_train_options
+def train(data: str, target: str | None, out: Path | None, force: bool, **options: Any) -> None:
+    """Train a softmax network on DATA and keep it.
+
+    DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), or a .csv, .tsv or .npz file. A part is held out, the
+    gradient of this very network is checked numerically, then it is trained and tested. Writes model.safetensors and
+    history.json into --out.
+    """
+    from backproof.commands import train_command
+    from backproof.job import Settings
+
+    sys.exit(train_command(data, target, Settings(**options), out, force))
+
+
+@cli.command(
+    cls=_Examples,
+    examples="""
+    backproof predict backproof-digits/model.safetensors digits --target label
+    backproof predict run1/model.safetensors new.csv --out predictions.csv
+    """,
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--target", help="Column or array with the true labels: adds them, and prints the accuracy.")
+@click.option("--out", type=click.Path(path_type=Path, allow_dash=True), help="CSV file to write.  [default: standard output]")
+@click.option("--force", is_flag=True, help="Overwrite --out.")
+def predict(model: Path, data: str, target: str | None, out: Path | None, force: bool) -> None:
+    """Label the examples in DATA with MODEL: a CSV of labels and probabilities."""
+    from backproof.commands import predict_command
+
+    sys.exit(predict_command(model, data, target, out, force))
+
+
+def main() -> None:
+    """Entry point: one line for every mistake, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("backproof: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(2)
+    except BackproofError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+
+
+def _fail(message: str) -> None:
+    click.echo(f"backproof: error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Numerical differentiation with error bars, and the comparison of a gradient with it."""
+
+from backproof.gradcheck.numerics import derivative as derivative
+from backproof.gradcheck.sampled import Agreement as Agreement
+from backproof.gradcheck.sampled import compare_gradient as compare_gradient
+
+__all__ = ["Agreement", "compare_gradient", "derivative"]

@@ -1,0 +1,87 @@
+"""A gradient compared with numerical differentiation at a sample of its entries and along random directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.gradcheck.numerics import derivative
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a gradient g compares with numerical derivatives n of the same function.
+
+    relative_difference is |g - n| / (|g| + |n|) over what was compared; `wrong` are the indices of compared entries whose
+    difference exceeds ten error bars (and rounding): by more than the numerical derivative can be off.
+    """
+
+    relative_difference: float
+    entries: int
+    directions: int
+    size: int
+    wrong: tuple[int, ...]
+    directions_wrong: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong and not self.directions_wrong
+
+    def __str__(self) -> str:
+        verdict = "agrees" if self.ok else f"DISAGREES at {len(self.wrong)} entries and {self.directions_wrong} directions"
+        return (
+            f"{verdict}, relative difference {self.relative_difference:.1e} "
+            f"over {self.entries:,} of {self.size:,} parameters and {self.directions} random directions"
+        )
+
+
+def compare_gradient(
+    function: Callable[[Array], float],
+    gradient: Array,
+    theta: Array,
+    *,
+    entries: int = 200,
+    directions: int = 8,
+    rng: np.random.Generator | None = None,
+    step: float = 1e-3,
+    rtol: float = 1e-7,
+) -> Agreement:
+    """Compare `gradient`, claimed to be that of `function` at `theta` (float64 vectors), with `derivative`.
+
+    All entries are taken if there are at most `entries`, else a random sample; the Gaussian directions involve every entry.
+    `step` is the first, largest step of the numerical derivative. `rtol` is the part of a value that rounding within `gradient` itself may explain.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    theta, gradient = theta.astype(np.float64), gradient.astype(np.float64)
+    size = theta.size
+    chosen = np.arange(size) if size <= entries else np.sort(rng.choice(size, entries, replace=False))
+    numerical, bars = np.empty(len(chosen)), np.empty(len(chosen))
+    for k, i in enumerate(chosen):
+        unit = np.zeros(size)
+        unit[i] = 1.0
+        numerical[k], bars[k] = _along(function, theta, unit, step * max(1.0, abs(theta[i])))
+    scale = float(np.abs(gradient).max(initial=0.0))
+    allowed = 10 * bars + rtol * np.maximum(np.abs(numerical), np.abs(gradient[chosen])) + 1e-14 * scale
+    wrong = chosen[~(np.abs(gradient[chosen] - numerical) <= allowed)]
+    claimed, found, directions_wrong = list(gradient[chosen]), list(numerical), 0
+    for _ in range(directions):
+        unit = rng.normal(size=size)
+        unit /= np.linalg.norm(unit)
+        value, bar = _along(function, theta, unit, step)
+        product = float(gradient @ unit)
+        directions_wrong += not abs(product - value) <= 10 * bar + rtol * max(abs(value), abs(product)) + 1e-14 * scale
+        claimed.append(product)
+        found.append(value)
+    difference = float(np.linalg.norm(np.subtract(claimed, found)))
+    total = float(np.linalg.norm(claimed) + np.linalg.norm(found))
+    return Agreement(
+        difference / total if total else difference, len(chosen), directions, size, tuple(map(int, wrong)), directions_wrong
+    )
+
+
+def _along(function: Callable[[Array], float], theta: Array, direction: Array, step: float) -> tuple[float, float]:
+    value, error = derivative(lambda h: function(theta + h * direction), step)
+    return float(value), float(error)

@@ -1,0 +1,160 @@
+"""The main job: data in, a trained and checked classifier out. What `backproof train` does, without a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backproof import layers, optimisers, schedules
+from backproof._errors import ArgumentError
+from backproof.arrays import Array
+from backproof.data import Dataset, split
+from backproof.gradcheck import Agreement, compare_gradient
+from backproof.layers import Dropout, Layer, Linear, Softmax, Standardize
+from backproof.losses import CrossEntropy
+from backproof.network import Network
+from backproof.training import Record, train
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": layers.ReLU,
+    "leaky-relu": layers.LeakyReLU,
+    "gelu": layers.GELU,
+    "silu": layers.SiLU,
+    "softplus": layers.Softplus,
+    "tanh": layers.Tanh,
+    "sigmoid": layers.Sigmoid,
+    "softmax": layers.Softmax,
+    "identity": layers.Identity,
+}
+_RECTIFIERS = ("relu", "leaky-relu", "gelu", "silu", "softplus")
+
+LEARNING_RATES: dict[str, float] = {"adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3, "sgd": 0.05, "lbfgs": 0.0}
+"""Optimisers by name, and the learning rate each has by default (L-BFGS finds its own)."""
+SCHEDULES = ("constant", "cosine", "step", "warm-up")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the outcome, apart from the data."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    activation: str = "relu"
+    dropout: float = 0.3
+    label_smoothing: float = 0.05
+    l2: float = 0.0
+    optimizer: str = "adam"
+    lr: float | None = None
+    schedule: str = "cosine"
+    clip_norm: float | None = None
+    epochs: int = 60
+    batch_size: int = 32
+    test_fraction: float = 0.25
+    dtype: str = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a classifier does on examples it has not seen. Arrays have one entry a class; confusion[i, j] counts i taken for j."""
+
+    accuracy: float
+    loss: float
+    precision: Array
+    recall: Array
+    f1: Array
+    support: Array
+    confusion: Array
+
+    def as_json(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+
+
+class Job:
+    """Split `data`, build the network that `settings` describe; then `check`, `run` and `evaluate`."""
+
+    def __init__(self, data: Dataset, settings: Settings) -> None:
+        self.data, self.settings = data, settings
+        self.train_set, self.test_set = split(data, settings.test_fraction, settings.seed)
+        self.network = self._network()
+        self._rng = np.random.default_rng(settings.seed)
+        self.network.initialise(self.train_set.x, self._rng)
+
+    def _network(self) -> Network:
+        s = self.settings
+        init = "he" if s.activation in _RECTIFIERS else "glorot"
+        stack: list[Layer] = [Standardize.fit(self.train_set.x)]
+        for width in s.hidden:
+            stack += [Linear(width, init_weights=init), ACTIVATIONS[s.activation]()]
+            stack += [Dropout(s.dropout)] if s.dropout else []
+        stack += [Linear(len(self.data.classes)), Softmax()]
+        named = {"classes": list(self.data.classes), "features": list(self.data.features), "data": self.data.name}
+        return Network(stack, CrossEntropy(label_smoothing=s.label_smoothing), l2=s.l2, dtype=s.dtype, metadata=named)
+
+    def check(self) -> Agreement:
+        """The gradient of this very network (dropout and penalty included) on its first examples, against numerical derivatives.
+
+        Both are evaluated in float64, whatever the network is trained in; dropout draws the same mask every time.
+        """
+        twin = Network(self.network.chain, self.network.objective, l2=self.network.l2, dtype="float64")
+        twin.initialise_shape(self.network.in_shape, 0).parameters = self.network.parameters
+        x, t = self.train_set.x[:32], self.train_set.labels[:32]
+
+        def mask() -> np.random.Generator:
+            return np.random.default_rng(self.settings.seed)
+
+        _, gradient = twin.loss_and_gradient(x, t, train=True, rng=mask())
+        return compare_gradient(
+            lambda theta: twin.loss(x, t, parameters=theta, train=True, rng=mask()), gradient, twin.parameters, entries=100
+        )
+
+    def run(self) -> Iterator[Record]:
+        """Train, a record an epoch, watching the held-out examples (they decide nothing)."""
+        s = self.settings
+        return train(
+            self.network,
+            self.train_set.x,
+            self.train_set.labels,
+            validation=(self.test_set.x, self.test_set.labels),
+            optimizer=self._optimizer(),
+            epochs=s.epochs,
+            batch_size=s.batch_size,
+            seed=self._rng,
+        )
+
+    def _optimizer(self) -> optimisers.Optimizer | optimisers.FullBatch:
+        s = self.settings
+        if s.optimizer == "lbfgs":
+            if s.lr is not None or s.clip_norm is not None:
+                raise ArgumentError("lbfgs: expected no learning rate and no clipping (it searches along each line itself)")
+            return optimisers.lbfgs()
+        steps = s.epochs * -(-len(self.train_set) // s.batch_size)
+        rate = _schedule(s.schedule, LEARNING_RATES[s.optimizer] if s.lr is None else s.lr, steps)
+        made = optimisers.sgd(rate, momentum=0.9) if s.optimizer == "sgd" else getattr(optimisers, s.optimizer)(rate)
+        return made if s.clip_norm is None else optimisers.chain(optimisers.clip_by_norm(s.clip_norm), made)
+
+    def evaluate(self) -> Evaluation:
+        """Accuracy, loss (cross-entropy as trained), per-class figures and confusion matrix on the held-out examples."""
+        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+        true, z = self.test_set.labels, self.network.logits(self.test_set.x)
+        found = z.argmax(axis=1)
+        every = np.arange(len(self.data.classes))
+        precision, recall, f1, support = precision_recall_fscore_support(true, found, labels=every, zero_division=0.0)
+        confusion = confusion_matrix(true, found, labels=every)
+        loss = self.network.objective.reduced(z, true)[0]
+        return Evaluation(float(np.mean(found == true)), loss, precision, recall, f1, support, confusion)
+
+
+def _schedule(name: str, rate: float, steps: int) -> schedules.Schedule:
+    if name == "cosine":
+        return schedules.cosine(rate, steps)
+    if name == "step":
+        return schedules.step_decay(rate, max(1, steps // 3))
+    if name == "warm-up":
+        return schedules.warm_up(schedules.cosine(rate, steps), max(1, steps // 10))
+    return schedules.constant(rate)

@@ -1,0 +1,37 @@
+"""Writing files so that nothing is lost: never over an existing one unasked, and never half."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from backproof._errors import OutputExistsError
+
+
+def require_free(path: Path, overwrite: bool, how: str) -> None:
+    """Raise `OutputExistsError` if `path` is taken; `how` says what to do to overwrite it."""
+    if not overwrite and path.exists():
+        raise OutputExistsError(f"{path}: exists already and is not overwritten; {how}")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename: a reader sees the old file or the new one, whole. Makes the folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a result is an ordinary file
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
