@@ -111,7 +111,7 @@ def train(
     inputs = inputs.astype(network.dtype, copy=False)
     watch = _Watch(network, (inputs, targets), held_out, default_metrics(network.objective) if metrics is None else metrics)
     if isinstance(optimizer, FullBatch):
-        from backproof.lbfgs import iterations
+        from backproof.fullbatch import iterations
 
         passes = iterations(network, inputs, targets, weights, optimizer, epochs)
     else:

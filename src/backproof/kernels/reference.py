@@ -159,5 +159,6 @@ def binary_cross_entropy_terms(z: Array, t: Array) -> tuple[Array, Array]:
     e = np.exp(-np.abs(z))
     up, down = np.where(z >= 0, 1.0, e) / (1 + e), np.where(z >= 0, e, 1.0) / (1 + e)
     soft_up, soft_down = np.maximum(z, 0) + np.log1p(e), np.maximum(-z, 0) + np.log1p(e)
-    value = np.where(t == 0, 0.0, t * soft_down) + np.where(t == 1, 0.0, (1 - t) * soft_up)
+    with np.errstate(invalid="ignore"):  # 0 * inf, not taken
+        value = np.where(t == 0, 0.0, t * soft_down) + np.where(t == 1, 0.0, (1 - t) * soft_up)
     return value, (1 - t) * up - t * down

@@ -43,7 +43,7 @@ class Dropout(FixedMap):
             return x.copy(), None
         if rng is None:
             raise ArgumentError("Dropout: expected rng, a numpy.random.Generator, with train=True; received None")
-        draws = rng.random(x.shape, dtype=np.float64 if x.dtype == np.float64 else np.float32)
+        draws = rng.random(x.shape, dtype=np.float32)  # one precision for all: the mask does not depend on x's dtype
         mask = (draws >= self.rate) * x.dtype.type(1 / (1 - self.rate))
         return x * mask, mask
 

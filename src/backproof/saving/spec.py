@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ def loss_to_spec(loss: Loss) -> dict[str, Any]:
     name = type(loss).__name__
     if getattr(losses, name, None) is not type(loss):
         raise ArgumentError(f"save: expected a loss of backproof.losses, received {loss!r} of class {type(loss).__qualname__}")
-    return {"loss": name, **{key: getattr(loss, key) for key in loss.__dataclass_fields__}}
+    return {"loss": name, **{key: getattr(loss, key) for key in (f.name for f in dataclasses.fields(loss))}}
 
 
 def loss_from_spec(spec: Any) -> Loss:

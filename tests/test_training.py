@@ -1,0 +1,170 @@
+"""Training end to end: known optima, reproducibility, stopping, and what happens when numbers run away."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.datasets
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import backproof as bp
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(loc=m, size=(40, 3)) for m in (-1.5, 0.0, 1.5)])
+T = np.repeat([0, 1, 2], 40)
+
+
+def network(**options) -> bp.Network:
+    return bp.Network([bp.Linear(8), bp.Tanh(), bp.Dropout(0.1), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), **options)
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_softmax_regression_by_lbfgs_is_logistic_regression(name):
+    """The penalised problem is convex: any two good optimisers meet. sklearn's C = 1 is l2 = 1/N on the mean loss."""
+    x, t = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    x = StandardScaler().fit_transform(x)
+    model = bp.Network([bp.Linear(int(t.max()) + 1, init_weights="zeros"), bp.Softmax()], bp.CrossEntropy(), l2=1 / len(x))
+    for record in bp.train(model, x, t, optimizer=bp.lbfgs(gradient_tolerance=1e-7), epochs=2000, seed=0):
+        pass
+    # For two classes sklearn fits one vector w, our softmax +-w/2 with half the penalty, |w|^2 / 4: sklearn's |w|^2 / (2 C) at C = 2.
+    c = 2.0 if t.max() == 1 else 1.0
+    reference = LogisticRegression(C=c, tol=1e-8, max_iter=10000).fit(x, t)
+    assert np.abs(model.predict(x) - reference.predict_proba(x)).max() <= 1e-4
+    optimum = {"iris": 0.209191788405, "wine": 0.067923234685, "digits": 0.063149668770}.get(name)
+    if optimum is not None:
+        assert record.train_loss == pytest.approx(optimum, abs=1e-9)
+
+
+def test_same_seed_same_weights_and_another_seed_others():
+    def weights(seed: int) -> bytes:
+        model = network()
+        for _ in bp.train(model, X, T, epochs=3, seed=seed):
+            pass
+        return model.parameters.tobytes()
+
+    assert weights(1) == weights(1)
+    assert weights(1) != weights(2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [bp.adam(0.01), bp.sgd(0.1, momentum=0.9, nesterov=True), bp.rmsprop(0.01), bp.lbfgs()])
+def test_every_optimizer_learns(optimizer, dtype):
+    model = bp.Network([bp.Linear(8), bp.Tanh(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), l2=1e-3, dtype=dtype)
+    records = list(bp.train(model, X, T, optimizer=optimizer, epochs=30, seed=0))
+    assert records[-1].train_loss < 0.5 * records[0].train_loss or records[-1].train_loss < 0.5
+    assert model.parameters.dtype == dtype
+    assert [r.epoch for r in records] == list(range(1, len(records) + 1))
+
+
+def test_records_say_what_happened():
+    model = network()
+    records = list(bp.train(model, X, T, validation=(X[:30], T[:30]), epochs=4, batch_size=50, seed=0))
+    assert [r.step for r in records] == [3, 6, 9, 12]
+    last = records[-1]
+    assert last.validation_loss == pytest.approx(model.loss(X[:30], T[:30]), rel=1e-12)
+    assert last.metrics["validation_accuracy"] == np.mean(model.predict(X[:30]).argmax(1) == T[:30])
+    assert last.gradient_norm > 0
+    assert records[0].seconds <= last.seconds
+
+
+def test_the_penalty_is_in_the_reported_loss_and_in_the_gradient():
+    model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), l2=0.5).initialise(X, seed=0)
+    bare = bp.Network(model.chain, bp.CrossEntropy()).initialise(X, seed=0)
+    weight = model.named_parameters()["0.weight"]
+    assert model.loss(X, T) - bare.loss(X, T) == pytest.approx(0.25 * np.sum(weight**2), rel=1e-12)
+    difference = model.loss_and_gradient(X, T)[1] - bare.loss_and_gradient(X, T)[1]
+    assert np.allclose(difference, np.concatenate([0.5 * weight.ravel(), np.zeros(3)]), atol=1e-15)
+
+
+def test_sample_weights_count_like_copies():
+    twice = np.concatenate([X, X[:20]]), np.concatenate([T, T[:20]])
+    weights = np.where(np.arange(len(X)) < 20, 2.0, 1.0)
+    model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
+    assert model.loss(X, T, weights) == pytest.approx(model.loss(*twice), rel=1e-13)
+    assert np.allclose(model.loss_and_gradient(X, T, weights)[1], model.loss_and_gradient(*twice)[1], atol=1e-14)
+    copies, weighted = (bp.Network(model.chain, bp.CrossEntropy(), l2=0.01) for _ in range(2))
+    list(bp.train(copies, *twice, optimizer=bp.lbfgs(), epochs=200, seed=0))
+    list(bp.train(weighted, X, T, sample_weight=weights, optimizer=bp.lbfgs(), epochs=200, seed=0))
+    assert np.abs(copies.predict(X) - weighted.predict(X)).max() <= 1e-4
+
+
+def test_early_stopping_puts_the_best_weights_back():
+    model = network()
+    rng = np.random.default_rng(3)
+    noise = rng.integers(0, 3, 40)  # labels without meaning: the validation loss soon gets worse
+    stop = bp.EarlyStopping("validation_loss", patience=5)
+    validation = (X[::3], rng.integers(0, 3, 40))
+    records = list(bp.train(model, X[1::3], noise, validation=validation, optimizer=bp.adam(0.05), epochs=200, seed=0, early_stopping=stop))
+    losses = [r.validation_loss for r in records]
+    assert len(records) < 200
+    assert len(records) - 1 - int(np.argmin(losses)) == 5
+    assert model.loss(*validation) == pytest.approx(min(losses), rel=1e-12)
+
+
+def test_best_weights_are_put_back_also_when_the_caller_leaves():
+    model = network()
+    seen = []
+    run = bp.train(model, X, T, validation=(X, T), epochs=50, seed=0, early_stopping=bp.EarlyStopping("validation_accuracy"))
+    for record in run:
+        seen.append((record.metrics["validation_accuracy"], model.parameters.copy()))
+        if record.epoch == 6:
+            break
+    run.close()
+    best = max(range(6), key=lambda i: (seen[i][0], -i))
+    assert np.array_equal(model.parameters, seen[best][1])
+
+
+def test_leaving_an_lbfgs_run_ends_its_thread():
+    import threading
+
+    model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy())
+    run = bp.train(model, X, T, optimizer=bp.lbfgs(), epochs=100, seed=0)
+    first = next(run)
+    kept = model.parameters.copy()
+    run.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "lbfgs"]
+    assert first.epoch == 1
+    assert np.array_equal(model.parameters, kept)
+
+
+def test_a_loss_that_runs_away_names_the_layer_and_keeps_the_last_good_weights():
+    model = bp.Network([bp.Linear(4), bp.ReLU(), bp.Linear(1), bp.Identity()], bp.SquaredError(), dtype="float32")
+    run = bp.train(model, X, X[:, :1], optimizer=bp.sgd(1e6), epochs=50, seed=0)
+    with pytest.raises(bp.DivergenceError, match=r"expected finite numbers, but .*layer \d, Linear") as caught:
+        list(run)
+    assert np.isfinite(model.parameters).all()
+    assert np.isfinite(model.loss(X, X[:, :1]))
+    assert "learning rate" in str(caught.value)
+
+
+def test_a_nan_in_a_parameter_or_a_gradient_is_located():
+    model = bp.Network([bp.Linear(4), bp.Sigmoid(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
+    model.named_parameters()["2.weight"][0, 0] = np.nan
+    with pytest.raises(bp.DivergenceError, match=r"a parameter of layer 2, Linear\(3\)"):
+        next(bp.train(model, X, T, epochs=1, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": -1}, "batch_size"),
+        ({"sample_weight": np.ones(3)}, "sample_weight: expected 120 entries"),
+        ({"early_stopping": bp.EarlyStopping("validation_loss")}, "expected score to be one of"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(bp.ArgumentError, match=message):
+        list(bp.train(network(), X, T, **{"epochs": 2, **arguments}))
+
+
+def test_bad_data_is_named():
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    with pytest.raises(bp.ArgumentError, match=r"x: expected finite numbers, received nan at index \(3, 1\)"):
+        bp.train(network(), bad, T)
+    with pytest.raises(bp.ShapeError, match="t: expected 120 targets"):
+        bp.train(network(), X, T[:5])
+    with pytest.raises(bp.ShapeError, match="at least one example"):
+        bp.train(network(), X[:0], T[:0])
