@@ -110,7 +110,7 @@ def _labelled_arrays(path: Path, target: str | None) -> Dataset:
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: expected an .npz archive of plain arrays, received one that cannot be read ({error})") from error

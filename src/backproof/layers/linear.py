@@ -50,6 +50,7 @@ class Linear(Layer):
 
     def __post_init__(self) -> None:
         require_count("Linear", "outputs", self.outputs)
+        object.__setattr__(self, "outputs", int(self.outputs))
         if self.init_weights not in INITIALISERS:
             raise ArgumentError(f"Linear: expected init_weights to be one of {list(INITIALISERS)}, received {self.init_weights!r}")
 

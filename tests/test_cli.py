@@ -1,0 +1,239 @@
+"""The command line as its users meet it: results, files, exit codes, one line for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backproof as bp
+from backproof import cli
+from backproof.data import read, split
+
+QUICK = ["--hidden", "8", "--epochs", "3"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["backproof", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return call
+
+
+def test_the_main_job(run):
+    code, out, _ = run("train", "digits", "--out", "run", "--epochs", "5")
+    assert code == 0
+    assert "gradient check: agrees" in out
+    assert "confusion matrix" in out
+    history = json.loads(Path("run/history.json").read_text())
+    network = bp.load("run/model.safetensors")
+    _, held = split(read("digits"), 0.25, seed=0)
+    accuracy = np.mean(network.predict(held.x).argmax(1) == held.labels)
+    assert history["held_out"]["accuracy"] == accuracy
+    assert f"accuracy on the held-out examples: {accuracy:.4f}" in out
+    assert len(history["records"]) == 5
+    assert np.sum(history["held_out"]["confusion"]) == 449
+    assert history["gradient_check"]["relative_difference"] < 1e-8
+
+
+@pytest.mark.slow
+def test_the_defaults_reach_their_accuracy_over_many_seeds(run):
+    accuracies = []
+    for seed in range(20):
+        run("train", "digits", "--out", f"run{seed}", "--seed", str(seed))
+        accuracies.append(json.loads(Path(f"run{seed}/history.json").read_text())["held_out"]["accuracy"])
+    assert np.mean(accuracies) >= 0.975
+    assert min(accuracies) >= 0.965
+
+
+def test_the_defaults_reach_their_accuracy(run):
+    code, _, _ = run("train", "digits", "--out", "run")
+    history = json.loads(Path("run/history.json").read_text())
+    assert code == 0
+    assert history["held_out"]["accuracy"] >= 0.965
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast-cancer"])
+def test_the_other_bundled_sets(run, name):
+    code, out, _ = run("train", name, *QUICK)
+    assert code == 0
+    assert Path(f"backproof-{name}/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky-relu", "gelu", "silu", "softplus", "tanh", "sigmoid", "softmax", "identity"])
+def test_every_activation(run, activation):
+    assert run("train", "iris", *QUICK, "--activation", activation)[0] == 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd", "lbfgs"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "warm-up"])
+def test_every_optimizer_and_schedule(run, optimizer, schedule):
+    assert run("train", "iris", *QUICK, "--optimizer", optimizer, "--schedule", schedule)[0] == 0
+
+
+def test_own_csv_and_predict(run):
+    rng = np.random.default_rng(0)
+    rows = [(*np.round(rng.normal(size=2) + 5 * k, 3), "abc"[k]) for k in range(3) for _ in range(20)]
+    Path("my.csv").write_text("u,v,label\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    arguments = ["train", "my.csv", "--target", "label", "--hidden", "16,8", "--activation", "tanh", "--epochs", "40", "--out", "run"]
+    assert run(*arguments)[0] == 0
+    code, out, err = run("predict", "run/model.safetensors", "my.csv")
+    table = list(csv.DictReader(out.splitlines()))
+    assert code == 0
+    assert list(table[0]) == ["label", "probability_a", "probability_b", "probability_c"]
+    probabilities = np.array([[float(row[f"probability_{c}"]) for c in "abc"] for row in table])
+    assert np.abs(probabilities.sum(1) - 1).max() < 1e-6
+    assert [row["label"] for row in table] == ["abc"[i] for i in probabilities.argmax(1)]
+    assert np.mean([row["label"] == r[2] for row, r in zip(table, rows, strict=True)]) > 0.9
+    code, out, _ = run("predict", "run/model.safetensors", "my.csv", "--target", "label", "--out", "p.csv")
+    assert code == 0
+    assert "accuracy: 0.9" in out or "accuracy: 1.0" in out
+    assert len(Path("p.csv").read_text().splitlines()) == 61
+
+
+def test_own_npz(run):
+    data = read("iris")
+    np.savez("my.npz", x=data.x.astype(np.float32), y=data.labels)
+    assert run("train", "my.npz", *QUICK, "--out", "run")[0] == 0
+    assert run("predict", "run/model.safetensors", "my.npz")[1].startswith("label,probability_0")
+
+
+def test_same_seed_same_file_and_another_seed_another(run):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        run("train", "iris", *QUICK, "--seed", seed, "--out", name)
+    a, b, c = (Path(f"{name}/model.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_nothing_is_overwritten_without_force(run):
+    assert run("train", "iris", *QUICK, "--out", "run")[0] == 0
+    before = Path("run/model.safetensors").read_bytes()
+    code, _, err = run("train", "iris", *QUICK, "--out", "run", "--seed", "5")
+    assert (code, Path("run/model.safetensors").read_bytes()) == (2, before)
+    assert "run/model.safetensors: exists already and is not overwritten; give --force" in err
+    assert run("train", "iris", *QUICK, "--out", "run", "--seed", "5", "--force")[0] == 0
+    assert Path("run/model.safetensors").read_bytes() != before
+    Path("p.csv").write_text("mine")
+    code, _, err = run("predict", "run/model.safetensors", "iris", "--out", "p.csv")
+    assert (code, Path("p.csv").read_text()) == (2, "mine")
+    for _ in range(2):
+        assert run("train", "iris", *QUICK)[0] == 0
+    assert Path("backproof-iris").is_dir()
+    assert Path("backproof-iris-2").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.csv"], "none.csv: expected a file, received no such file"),
+        (["train", "mnist"], "mnist: expected one of digits, iris, wine, breast-cancer"),
+        (["train", "iris", "--activation", "relo"], "'--activation': 'relo' is not one of 'relu'"),
+        (["train", "iris", "--optimizer", "adamm"], "'--optimizer': 'adamm' is not one of"),
+        (["train", "iris", "--hiden", "3"], "No such option '--hiden'"),
+        (["train", "iris", "--hidden", "3,x"], "expected sizes such as 64,64 (or none), received '3,x'"),
+        (["train", "iris", "--hidden", "-3"], "received '-3'"),
+        (["train", "iris", "--epochs", "0"], "'--epochs': 0 is not in the range x>=1"),
+        (["train", "iris", "--lr", "-1"], "'--lr'"),
+        (["train", "iris", "--dropout", "1"], "'--dropout'"),
+        (["train", "iris", "--test-fraction", "0.99"], "iris: expected enough examples"),
+        (["train", "iris", "--target", "species"], "iris: expected no target for a bundled data set, received 'species'"),
+        (["train", "iris", "--optimizer", "lbfgs", "--lr", "1"], "lbfgs: expected no learning rate"),
+        (["train"], "Missing argument 'DATA'"),
+        (["predict", "none.safetensors", "iris"], "none.safetensors: expected a model file, received no such file"),
+        (["foo"], "No such command 'foo'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(run, arguments, message):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.startswith("backproof: error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err + out
+    assert not [p for p in Path().iterdir() if p.is_dir()]
+
+
+def test_mistakes_at_predict(run):
+    run("train", "iris", *QUICK, "--out", "run")
+    model = Path("run/model.safetensors")
+    header = ",".join(f'"{name}"' for name in read("iris").features)
+    Path("narrow.csv").write_text("a,b\n1,2\n")
+    np.savez("wide.npz", x=np.ones((2, 7)))
+    Path("unseen.csv").write_text(f"{header},kind\n1,2,3,4,setosa\n1,2,3,4,rose\n")
+    Path("short.safetensors").write_bytes(model.read_bytes()[:-100])
+    bare = bp.Network([bp.Linear(2)]).initialise(np.ones((1, 2)), seed=0)
+    bp.save(bare, "bare.safetensors")
+    for arguments, message in [
+        ([str(model), "narrow.csv"], "narrow.csv: expected the model's 4 feature columns, received 2 columns without 'sepal"),
+        ([str(model), "wide.npz"], "wide.npz: expected 4 features, as the model was trained with, received 7"),
+        ([str(model), "unseen.csv", "--target", "kind"], "expected labels that the model was trained with (setosa, versicolor, virginica), received 'rose'"),
+        ([str(model), "unseen.csv", "--target", "none"], "received --target 'none'"),
+        (["short.safetensors", "iris"], "short.safetensors: expected a whole safetensors file"),
+        (["bare.safetensors", "iris"], "bare.safetensors: expected a model made by `backproof train`"),
+    ]:
+        code, out, err = run("predict", *arguments)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_a_run_that_diverges_keeps_the_last_good_weights(run):
+    code, _, err = run("train", "iris", *QUICK, "--optimizer", "sgd", "--lr", "1e30", "--out", "run")
+    assert code == 2
+    assert "expected finite numbers" in err
+    assert np.isfinite(bp.load("run/model.safetensors").parameters).all()
+
+
+def test_a_wrong_gradient_stops_the_job_with_exit_code_1(run, monkeypatch):
+    from backproof.layers import Tanh
+
+    monkeypatch.setattr(Tanh, "backward", lambda self, params, kept, dy: (dy * 0.99, {}))
+    code, out, _ = run("train", "iris", *QUICK, "--activation", "tanh", "--out", "run")
+    assert code == 1
+    assert "DISAGREES" in out
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"]])
+def test_help_has_an_example(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert f"backproof {command[0] if command else 'train'} " in out.split("Example")[-1]
+
+
+def test_without_a_command_the_help_is_shown(run):
+    code, out, err = run()
+    assert code == 2
+    assert "train" in out + err
+
+
+def test_the_installed_command_and_the_module_are_the_same():
+    for command in (["-m", "backproof"], ["-c", "import backproof.cli; backproof.cli.main()"]):
+        shown = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=True)
+        assert bp.__version__ in shown.stdout
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback():
+    run = f"{sys.executable} -m backproof train iris --hidden 4 --epochs 2 --out run && "
+    pipe = f"{sys.executable} -m backproof predict run/model.safetensors iris | head -n 1"
+    shown = subprocess.run(["bash", "-c", run + pipe], capture_output=True, text=True, check=False)
+    assert "Traceback" not in shown.stderr
