@@ -1,4 +1,4 @@
-"""Numerical differentiation for the tests, independent of what the package uses: central differences, extrapolated once or twice."""
+"""Numerical differentiation for the tests, independent of what the package uses: central differences, extrapolated."""
 
 from __future__ import annotations
 

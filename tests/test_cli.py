@@ -73,8 +73,7 @@ def test_the_defaults_reach_their_accuracy(run):
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast-cancer"])
 def test_the_other_bundled_sets(run, name):
-    code, out, _ = run("train", name, *QUICK)
-    assert code == 0
+    assert run("train", name, *QUICK)[0] == 0
     assert Path(f"backproof-{name}/model.safetensors").exists()
 
 
@@ -93,9 +92,22 @@ def test_own_csv_and_predict(run):
     rng = np.random.default_rng(0)
     rows = [(*np.round(rng.normal(size=2) + 5 * k, 3), "abc"[k]) for k in range(3) for _ in range(20)]
     Path("my.csv").write_text("u,v,label\n" + "\n".join(",".join(map(str, row)) for row in rows))
-    arguments = ["train", "my.csv", "--target", "label", "--hidden", "16,8", "--activation", "tanh", "--epochs", "40", "--out", "run"]
+    arguments = [
+        "train",
+        "my.csv",
+        "--target",
+        "label",
+        "--hidden",
+        "16,8",
+        "--activation",
+        "tanh",
+        "--epochs",
+        "40",
+        "--out",
+        "run",
+    ]
     assert run(*arguments)[0] == 0
-    code, out, err = run("predict", "run/model.safetensors", "my.csv")
+    code, out, _ = run("predict", "run/model.safetensors", "my.csv")
     table = list(csv.DictReader(out.splitlines()))
     assert code == 0
     assert list(table[0]) == ["label", "probability_a", "probability_b", "probability_c"]
@@ -185,7 +197,10 @@ def test_mistakes_at_predict(run):
     for arguments, message in [
         ([str(model), "narrow.csv"], "narrow.csv: expected the model's 4 feature columns, received 2 columns without 'sepal"),
         ([str(model), "wide.npz"], "wide.npz: expected 4 features, as the model was trained with, received 7"),
-        ([str(model), "unseen.csv", "--target", "kind"], "expected labels that the model was trained with (setosa, versicolor, virginica), received 'rose'"),
+        (
+            [str(model), "unseen.csv", "--target", "kind"],
+            "expected labels that the model was trained with (setosa, versicolor, virginica), received 'rose'",
+        ),
         ([str(model), "unseen.csv", "--target", "none"], "received --target 'none'"),
         (["short.safetensors", "iris"], "short.safetensors: expected a whole safetensors file"),
         (["bare.safetensors", "iris"], "bare.safetensors: expected a model made by `backproof train`"),

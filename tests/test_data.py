@@ -37,7 +37,14 @@ def test_csv(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [CSV.replace(",", ";"), CSV.replace(",", "\t"), "\ufeff" + CSV, CSV.replace("\n", "\r\n"), CSV + "\n\n", CSV.replace("x", '"x"')],
+    [
+        CSV.replace(",", ";"),
+        CSV.replace(",", "\t"),
+        "\ufeff" + CSV,
+        CSV.replace("\n", "\r\n"),
+        CSV + "\n\n",
+        CSV.replace("x", '"x"'),
+    ],
     ids=["semicolon", "tab", "bom", "crlf", "blank lines", "quoted"],
 )
 def test_csv_dialects(tmp_path, content):
@@ -71,7 +78,10 @@ BAD = {
     "inf": (CSV + "1,inf,x\n", "line 6, column 'b': expected a finite number, received 'inf'"),
     "target": ("a,b,c\n1,2,3\n", "expected the target to be one of the columns 'a', 'b', 'c'; received --target 'label'"),
     "one class": ("a,label\n1,x\n2,x\n", "expected at least 2 classes, received one only: 'x'"),
-    "float labels": ("a,label\n1,0.5\n2,1.5\n", "column 'label': expected class labels (whole numbers from 0, or text), received 0.5"),
+    "float labels": (
+        "a,label\n1,0.5\n2,1.5\n",
+        "column 'label': expected class labels (whole numbers from 0, or text), received 0.5",
+    ),
     "negative labels": ("a,label\n1,-1\n2,1\n", "expected class labels (whole numbers from 0, or text), received -1"),
     "empty label": (CSV + "1,2,\n", "received an empty cell"),
     "twice": ("a,a,label\n1,2,x\n", "received 'a' more than once"),

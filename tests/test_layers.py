@@ -45,7 +45,9 @@ CASES: list[tuple[Layer, list[tuple[int, ...]]]] = [
     (bp.Concatenate(bp.Linear(3), bp.Identity(), bp.Chain(bp.Linear(2), bp.Sigmoid())), [(4,), (2, 4)]),
     (bp.Chain(bp.Residual(bp.Concatenate(bp.Linear(2), bp.Linear(2)), bp.SiLU()), bp.LogSoftmax()), [(4,)]),
 ]
-EXAMPLES = [pytest.param(layer, shape, n, id=f"{layer!r}-{shape}-{n}") for layer, shapes in CASES for shape in shapes for n in (1, 3)]
+EXAMPLES = [
+    pytest.param(layer, shape, n, id=f"{layer!r}-{shape}-{n}") for layer, shapes in CASES for shape in shapes for n in (1, 3)
+]
 every_case = pytest.mark.parametrize(("layer", "shape", "n"), EXAMPLES)
 
 

@@ -94,7 +94,10 @@ def test_single_precision_stays_single(loss, t):
 )
 def test_cross_entropy_is_torchs(ours, t, reduction):
     z = torch.tensor(Z, requires_grad=True)
-    theirs = {("weight" if k == "class_weight" else k): torch.tensor(v, dtype=torch.float64) if k == "class_weight" else v for k, v in ours.items()}
+    theirs = {
+        ("weight" if k == "class_weight" else k): torch.tensor(v, dtype=torch.float64) if k == "class_weight" else v
+        for k, v in ours.items()
+    }
     expected = torch.nn.functional.cross_entropy(z, torch.tensor(t), reduction=reduction, **theirs)
     expected.backward()
     value, gradient = bp.CrossEntropy(**ours, reduction=reduction).value_and_gradient(Z, t)
@@ -108,7 +111,11 @@ def test_the_other_losses_are_torchs():
         (bp.BinaryCrossEntropy(), BITS, functional.binary_cross_entropy_with_logits(z, torch.tensor(BITS), reduction="sum") / N),
         (bp.SquaredError(), REALS, functional.mse_loss(z, torch.tensor(REALS), reduction="sum") / (2 * N)),
         (bp.Huber(0.7), REALS, functional.huber_loss(z, torch.tensor(REALS), reduction="sum", delta=0.7) / N),
-        (bp.KLDivergence(), PROBABILITIES, functional.kl_div(z.log_softmax(-1), torch.tensor(PROBABILITIES), reduction="batchmean")),
+        (
+            bp.KLDivergence(),
+            PROBABILITIES,
+            functional.kl_div(z.log_softmax(-1), torch.tensor(PROBABILITIES), reduction="batchmean"),
+        ),
     ]
     for loss, t, expected in pairs:
         assert loss(Z, t) == pytest.approx(expected.item(), rel=1e-13)
@@ -172,7 +179,11 @@ def test_a_mean_over_nothing_is_zero_with_a_zero_gradient():
         (lambda: bp.CrossEntropy()(Z, [0, 1, 2, 3, 4]), IndexError, "labels from 0 to 3, received 4"),
         (lambda: bp.CrossEntropy()(Z, [0, 1, 2, 3, -1]), IndexError, "labels from 0 to 3, received -1"),
         (lambda: bp.CrossEntropy()(Z, LABELS.astype(float)), TypeError, "whole-number labels (dtype int), received dtype float64"),
-        (lambda: bp.CrossEntropy()(Z, LABELS[:3]), ValueError, "labels of shape (5,) or probabilities of shape (5, 4), received (3,)"),
+        (
+            lambda: bp.CrossEntropy()(Z, LABELS[:3]),
+            ValueError,
+            "labels of shape (5,) or probabilities of shape (5, 4), received (3,)",
+        ),
         (lambda: bp.CrossEntropy()(Z, -PROBABILITIES), ValueError, "not negative"),
         (lambda: bp.CrossEntropy(class_weight=[1, 2])(Z, LABELS), ValueError, "expected 4 entries"),
         (lambda: bp.CrossEntropy(label_smoothing=1.5), ValueError, "label_smoothing"),

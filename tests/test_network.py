@@ -40,7 +40,10 @@ NETWORKS = {
         lambda: bp.Network([bp.Linear(3), bp.Softmax(temperature=2.0, mask=[True, True, True])], bp.CrossEntropy()),
         LABELS,
     ),
-    "identity + squared error": (lambda: bp.Network([bp.Linear(4), bp.Tanh(), bp.Linear(3), bp.Identity()], bp.SquaredError()), BITS),
+    "identity + squared error": (
+        lambda: bp.Network([bp.Linear(4), bp.Tanh(), bp.Linear(3), bp.Identity()], bp.SquaredError()),
+        BITS,
+    ),
 }
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
@@ -279,9 +282,7 @@ def test_summary_and_repr_show_layers_shapes_and_counts():
     assert "(N, 4)" in text
     assert "39" in text
     assert "fused" in text
-    assert repr(network) == (
-        "<Network([Linear(4), Softmax(), Linear(3), Softmax()], loss=CrossEntropy()), 39 parameters, float64>"
-    )
+    assert repr(network) == ("<Network([Linear(4), Softmax(), Linear(3), Softmax()], loss=CrossEntropy()), 39 parameters, float64>")
 
 
 def test_torch_and_jax_like_inputs_are_taken():
@@ -295,7 +296,11 @@ def test_torch_and_jax_like_inputs_are_taken():
     [
         (lambda n: n.predict(X[:, :3]), ValueError, "x: expected shape (N, 5), received (7, 3)"),
         (lambda n: n.loss(X, LABELS + 1), IndexError, "labels from 0 to 2, received 3"),
-        (lambda n: n.loss_and_gradient(X, LABELS, parameters=np.zeros(3)), ValueError, "expected a vector of shape (39,), received (3,)"),
+        (
+            lambda n: n.loss_and_gradient(X, LABELS, parameters=np.zeros(3)),
+            ValueError,
+            "expected a vector of shape (39,), received (3,)",
+        ),
         (lambda n: bp.Network([bp.Linear(2)]).predict(X), RuntimeError, "call network.initialise"),
         (lambda n: bp.Network([bp.Linear(2)]).initialise(X).loss(X, LABELS), ValueError, "expected a network with a loss"),
         (lambda n: bp.Network([bp.Linear(2)], bp.CrossEntropy), TypeError, "write CrossEntropy(), an instance"),

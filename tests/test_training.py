@@ -25,9 +25,8 @@ def test_softmax_regression_by_lbfgs_is_logistic_regression(name):
     x, t = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
     x = StandardScaler().fit_transform(x)
     model = bp.Network([bp.Linear(int(t.max()) + 1, init_weights="zeros"), bp.Softmax()], bp.CrossEntropy(), l2=1 / len(x))
-    for record in bp.train(model, x, t, optimizer=bp.lbfgs(gradient_tolerance=1e-7), epochs=2000, seed=0):
-        pass
-    # For two classes sklearn fits one vector w, our softmax +-w/2 with half the penalty, |w|^2 / 4: sklearn's |w|^2 / (2 C) at C = 2.
+    *_, record = bp.train(model, x, t, optimizer=bp.lbfgs(gradient_tolerance=1e-7), epochs=2000, seed=0)
+    # For two classes sklearn fits one vector w, our softmax +-w/2 with half the penalty: |w|^2 / 4 is |w|^2 / (2 C) at C = 2.
     c = 2.0 if t.max() == 1 else 1.0
     reference = LogisticRegression(C=c, tol=1e-8, max_iter=10000).fit(x, t)
     assert np.abs(model.predict(x) - reference.predict_proba(x)).max() <= 1e-4
@@ -95,7 +94,9 @@ def test_early_stopping_puts_the_best_weights_back():
     noise = rng.integers(0, 3, 40)  # labels without meaning: the validation loss soon gets worse
     stop = bp.EarlyStopping("validation_loss", patience=5)
     validation = (X[::3], rng.integers(0, 3, 40))
-    records = list(bp.train(model, X[1::3], noise, validation=validation, optimizer=bp.adam(0.05), epochs=200, seed=0, early_stopping=stop))
+    records = list(
+        bp.train(model, X[1::3], noise, validation=validation, optimizer=bp.adam(0.05), epochs=200, seed=0, early_stopping=stop)
+    )
     losses = [r.validation_loss for r in records]
     assert len(records) < 200
     assert len(records) - 1 - int(np.argmin(losses)) == 5

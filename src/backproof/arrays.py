@@ -27,7 +27,7 @@ def to_numpy(value: object, name: str) -> Array:
     import array_api_compat as compat
 
     if compat.is_torch_array(value):
-        value = value.detach().cpu().numpy()  # type: ignore[attr-defined]
+        value = value.detach().cpu().numpy()
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -37,7 +37,7 @@ def to_numpy(value: object, name: str) -> Array:
     return array
 
 
-def as_floats(value: object, name: str, dtype: npt.DTypeLike = None) -> Array:
+def as_floats(value: object, name: str, dtype: npt.DTypeLike | None = None) -> Array:
     """`value` as a floating-point array: floats keep their precision (or take `dtype`), integers and booleans become float64."""
     array = to_numpy(value, name)
     if array.dtype.kind not in "fciub":

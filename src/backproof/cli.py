@@ -56,20 +56,38 @@ def _train_options(command: F) -> F:
     options = [
         click.option("--target", help="Column (CSV) or array (NPZ) with the class labels."),
         click.option("--hidden", default=",".join(map(str, default.hidden)), callback=_sizes, help="Sizes of the hidden layers."),
-        click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."),
-        click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, help="Rate after each hidden layer."),
-        click.option("--label-smoothing", type=click.FloatRange(0, 1), default=default.label_smoothing, help="Share of the target given to all classes."),
-        click.option("--l2", type=click.FloatRange(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."),
+        click.option(
+            "--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."
+        ),
+        click.option(
+            "--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, help="Rate after each hidden layer."
+        ),
+        click.option(
+            "--label-smoothing",
+            type=click.FloatRange(0, 1),
+            default=default.label_smoothing,
+            help="Share of the target given to all classes.",
+        ),
+        click.option(
+            "--l2", type=click.FloatRange(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."
+        ),
         click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default=default.optimizer),
         click.option("--lr", type=click.FloatRange(min=0), help="Learning rate.  [default: by optimizer]"),
         click.option("--schedule", type=click.Choice(SCHEDULES), default=default.schedule, help="Of the learning rate."),
         click.option("--clip-norm", type=click.FloatRange(min=0, min_open=True), help="Longest gradient."),
         click.option("--epochs", type=click.IntRange(min=1), default=default.epochs),
         click.option("--batch-size", type=click.IntRange(min=1), default=default.batch_size),
-        click.option("--test-fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=default.test_fraction, help="Share held out."),
+        click.option(
+            "--test-fraction",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=default.test_fraction,
+            help="Share held out.",
+        ),
         click.option("--dtype", type=click.Choice(["float32", "float64"]), default=default.dtype),
         click.option("--seed", type=click.IntRange(min=0), default=default.seed, help="Of split, weights, order and dropout."),
-        click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: backproof-NAME, numbered if taken]"),
+        click.option(
+            "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: backproof-NAME, numbered if taken]"
+        ),
         click.option("--force", is_flag=True, help="Overwrite results in --out."),
     ]
     for option in reversed(options):

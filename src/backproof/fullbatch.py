@@ -6,6 +6,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from backproof.optimisers import FullBatch, norm_of
 def iterations(
     network: Network, x: Array, t: Array, sample_weight: Array | None, rule: FullBatch, limit: int
 ) -> Iterator[tuple[int, float, float]]:
-    """(iteration, loss, norm of the gradient) after each of at most `limit` iterations; the network holds that iterate's parameters.
+    """(iteration, loss, norm of the gradient) after each of at most `limit` iterations; the network then holds its parameters.
 
     `scipy.optimize.minimize` calls back, a generator is called: the two meet at a pair of queues of length one, so that only one
     of them runs at any time and the caller may look at the network, or leave, between two iterations.
@@ -46,7 +47,13 @@ def iterations(
         try:
             if not resume.get():
                 return
-            options = {"maxiter": limit, "maxcor": rule.memory, "gtol": rule.gradient_tolerance, "ftol": 0.0, "maxfun": 20 * limit + 100}
+            options: Any = {
+                "maxiter": limit,
+                "maxcor": rule.memory,
+                "gtol": rule.gradient_tolerance,
+                "ftol": 0.0,
+                "maxfun": 20 * limit + 100,
+            }
             start = network.parameters.astype(np.float64)
             minimize(objective, start, jac=True, method="L-BFGS-B", callback=callback, options=options)
             handed.put(None)

@@ -49,7 +49,7 @@ class Network:
         loss: Loss | None = None,
         *,
         l2: float = 0.0,
-        dtype: npt.DTypeLike = None,
+        dtype: npt.DTypeLike | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self.chain = Chain(layers) if isinstance(layers, Layer) else Chain(*layers)

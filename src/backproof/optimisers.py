@@ -94,7 +94,10 @@ def adam(learning_rate: float | Schedule = 1e-3, b1: float = 0.9, b2: float = 0.
 def adamw(
     learning_rate: float | Schedule = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 1e-2
 ) -> Optimizer:
-    """Adam with decoupled weight decay: step = -lr (m^ / (sqrt(v^) + eps) + weight_decay theta) (Loshchilov & Hutter, ICLR 2019)."""
+    """Adam with decoupled weight decay: step = -lr (m^ / (sqrt(v^) + eps) + weight_decay theta).
+
+    Source: Loshchilov & Hutter, ICLR 2019, algorithm 2.
+    """
     return _adam("adamw", learning_rate, b1, b2, eps, weight_decay)
 
 
@@ -168,7 +171,9 @@ def clip_by_norm(limit: float) -> Optimizer:
 
 def norm_of(vector: Array) -> float:
     """Euclidean norm, without overflow in single precision."""
-    return math.sqrt(float(np.dot(vector, vector))) if vector.dtype == np.float64 else float(np.linalg.norm(vector.astype(np.float64)))
+    return (
+        math.sqrt(float(np.dot(vector, vector))) if vector.dtype == np.float64 else float(np.linalg.norm(vector.astype(np.float64)))
+    )
 
 
 def chain(*parts: Optimizer) -> Optimizer:

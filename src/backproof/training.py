@@ -194,5 +194,3 @@ def _stopping(network: Network, records: Iterator[Record], rule: EarlyStopping |
     finally:
         if best is not None:
             network.parameters = best[1]
-
-

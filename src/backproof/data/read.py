@@ -79,7 +79,9 @@ def _bundled(name: str) -> Dataset:
 
     bunch: Any = getattr(sklearn.datasets, BUNDLED[name])()
     classes = tuple(bunch.target_names.tolist())
-    return Dataset(name, bunch.data.astype(np.float64), bunch.target.astype(np.int64), classes, tuple(map(str, bunch.feature_names)))
+    return Dataset(
+        name, bunch.data.astype(np.float64), bunch.target.astype(np.int64), classes, tuple(map(str, bunch.feature_names))
+    )
 
 
 def _labelled_table(table: Table, target: str | None) -> Dataset:

@@ -52,7 +52,8 @@ def compare_gradient(
     """Compare `gradient`, claimed to be that of `function` at `theta` (float64 vectors), with `derivative`.
 
     All entries are taken if there are at most `entries`, else a random sample; the Gaussian directions involve every entry.
-    `step` is the first, largest step of the numerical derivative. `rtol` is the part of a value that rounding within `gradient` itself may explain.
+    `step` is the first, largest step of the numerical derivative.
+    `rtol` is the part of a value that rounding within `gradient` itself may explain.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     theta, gradient = theta.astype(np.float64), gradient.astype(np.float64)
@@ -66,7 +67,9 @@ def compare_gradient(
     scale = float(np.abs(gradient).max(initial=0.0))
     allowed = 10 * bars + rtol * np.maximum(np.abs(numerical), np.abs(gradient[chosen])) + 1e-14 * scale
     wrong = chosen[~(np.abs(gradient[chosen] - numerical) <= allowed)]
-    claimed, found, directions_wrong = list(gradient[chosen]), list(numerical), 0
+    claimed: list[float] = gradient[chosen].tolist()
+    found: list[float] = numerical.tolist()
+    directions_wrong = 0
     for _ in range(directions):
         unit = rng.normal(size=size)
         unit /= np.linalg.norm(unit)

@@ -1,4 +1,7 @@
-"""Layers made of layers: one after the other, around a shortcut, side by side. Their derivatives are the chain, sum and block rules."""
+"""Layers made of layers: one after the other, around a shortcut, side by side.
+
+Their derivatives are the chain rule, the sum rule, and blocks.
+"""
 
 from __future__ import annotations
 

@@ -67,8 +67,7 @@ class Standardize(FixedMap):
             object.__setattr__(self, name, array)
         if self.mean.ndim != 1 or self.mean.shape != self.scale.shape:
             raise ShapeError(
-                "Standardize: expected mean and scale of one shape (features,), "
-                f"received {self.mean.shape} and {self.scale.shape}"
+                f"Standardize: expected mean and scale of one shape (features,), received {self.mean.shape} and {self.scale.shape}"
             )
         if not (self.scale > 0).all():
             raise ArgumentError(f"Standardize: expected scale to be above 0, received {self.scale.min()}")
@@ -97,7 +96,8 @@ class Standardize(FixedMap):
         return in_shape
 
     def _scaled(self, x: Array) -> Array:
-        return x / self.scale.astype(x.real.dtype, copy=False)
+        scaled: Array = x / self.scale.astype(x.real.dtype, copy=False)
+        return scaled
 
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None

@@ -110,7 +110,7 @@ class _Normalising(Scores):
         raise NotImplementedError
 
     def jacobian(self, params: Params, x: Array) -> Array:
-        """The explicit Jacobian of each example, (N, *features, *features): one block for each normalised vector, 0 between them."""
+        """The explicit Jacobian of each example, (N, *features, *features): a block for each normalised vector, 0 between."""
         self._require_separate_examples()
         _, kept = self.forward(params, x)
         last = np.moveaxis(kept, self.axis, -1)  # (N, *rest, C)
@@ -216,4 +216,3 @@ class LogSoftmax(_Normalising):
 
     def _block(self, kept: Array) -> Array:
         return np.asarray(np.eye(kept.shape[-1], dtype=kept.dtype) - np.exp(kept)[..., None, :])
-

@@ -85,7 +85,9 @@ class SquaredError(_OnOutputs):
 
 @dataclass(frozen=True, repr=False)
 class Huber(_OnOutputs):
-    """L_n = sum_k rho(z_nk - t_nk), rho(r) = r^2/2 where |r| <= delta, else delta (|r| - delta/2); dL_n/dz = clip(r, -delta, delta).
+    """L_n = sum_k rho(z_nk - t_nk), rho(r) = r^2/2 where |r| <= delta, else delta (|r| - delta/2).
+
+    dL_n/dz = clip(r, -delta, delta).
 
     Source: Huber, Annals of Mathematical Statistics 35 (1964). The second derivative at |r| = delta is taken from inside (1).
 

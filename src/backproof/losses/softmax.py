@@ -78,7 +78,8 @@ class CrossEntropy(_OnSoftmax):
             weight = as_floats(self.class_weight, "CrossEntropy: class_weight", np.float64)
             if weight.ndim != 1 or not (weight >= 0).all():
                 raise ArgumentError(
-                    f"CrossEntropy: expected class_weight (classes,) of numbers that are not negative, received {self.class_weight!r}"
+                    "CrossEntropy: expected class_weight (classes,) of numbers that are not negative, "
+                    f"received {self.class_weight!r}"
                 )
             object.__setattr__(self, "class_weight", tuple(weight.tolist()))
 
@@ -172,4 +173,5 @@ class KLDivergence(_OnSoftmax):
         return reference.kl_rows(z, t)
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
-        return np.sum(t, axis=-1, keepdims=True) * reference.softmax_vjp(reference.softmax(reference.widened(z)), v)
+        total: Array = np.sum(t, axis=-1, keepdims=True)
+        return total * reference.softmax_vjp(reference.softmax(reference.widened(z)), v)

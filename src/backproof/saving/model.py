@@ -54,7 +54,10 @@ def save(network: Network, path: str | os.PathLike[str], *, overwrite: bool = Fa
 
 
 def load(path: str | os.PathLike[str]) -> Network:
-    """The network in the file `path`, as it was saved. Raises `ModelFileError`, naming the file, if it is damaged or of another kind."""
+    """The network in the file `path`, as it was saved.
+
+    Raises `ModelFileError`, naming the file, if it is damaged or of another kind.
+    """
     source = Path(path)
     if not source.is_file():
         raise ModelFileError(f"{source}: expected a model file, received {'a folder' if source.is_dir() else 'no such file'}")

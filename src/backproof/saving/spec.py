@@ -40,13 +40,15 @@ def layer_from_spec(spec: Any, tensors: Mapping[str, Array]) -> Layer:
     kind = _class_of(spec, "layer", layers, Layer)
     arguments = {key: value for key, value in spec.items() if key != "layer"}
     if issubclass(kind, Combined):
-        return _made(kind, *(layer_from_spec(c, tensors) for c in arguments.pop("layers", [])), **arguments)
+        combined: Layer = _made(kind, *(layer_from_spec(c, tensors) for c in arguments.pop("layers", [])), **arguments)
+        return combined
     for key, value in arguments.items():
         if isinstance(value, dict):
             if value.get("tensor") not in tensors:
                 raise ModelFileError(f"layer {spec['layer']}: expected the tensor {value.get('tensor')!r}, received none")
             arguments[key] = tensors[value["tensor"]]
-    return _made(kind, **arguments)
+    layer: Layer = _made(kind, **arguments)
+    return layer
 
 
 def loss_to_spec(loss: Loss) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def loss_to_spec(loss: Loss) -> dict[str, Any]:
 
 def loss_from_spec(spec: Any) -> Loss:
     kind = _class_of(spec, "loss", losses, Loss)
-    return _made(kind, **{key: value for key, value in spec.items() if key != "loss"})
+    loss: Loss = _made(kind, **{key: value for key, value in spec.items() if key != "loss"})
+    return loss
 
 
 def _class_of(spec: Any, key: str, module: Any, base: type) -> Any:
