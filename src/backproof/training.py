@@ -90,13 +90,13 @@ def train(
     the caller leaves the loop.
 
     >>> import numpy as np
-    >>> from backproof import CrossEntropy, Linear, Network, Softmax
+    >>> from backproof import CrossEntropy, Linear, Network, Softmax, adam
     >>> x, t = np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([0, 0, 1, 1])
     >>> network = Network([Linear(2), Softmax()], CrossEntropy())
-    >>> for record in train(network, x, t, epochs=200, seed=0):
+    >>> for record in train(network, x, t, optimizer=adam(0.1), epochs=50, seed=0):
     ...     pass
     >>> record.epoch, record.metrics["train_accuracy"]
-    (200, 1.0)
+    (50, 1.0)
     """
     require_count("train", "epochs", epochs)
     require_count("train", "batch_size", batch_size)

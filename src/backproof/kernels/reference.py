@@ -124,6 +124,32 @@ def cross_entropy_rows(z: Array, t: Array) -> tuple[Array, Array]:
     return value, gradient
 
 
+def label_cross_entropy_rows(z: Array, labels: Array) -> tuple[Array, Array]:
+    """`cross_entropy_rows` for the targets "1 at the label, 0 elsewhere", without forming them.
+
+    log1p(s) - d_y and h with its entry at the label reduced by 1: -s / (1 + s) where the label is the largest logit; elsewhere
+    h_y <= 1/2, and h_y - 1 loses nothing.
+    """
+    rows = widened(z).reshape(-1, z.shape[-1])
+    y, n = labels.reshape(-1), np.arange(len(rows))
+    k = rows.argmax(axis=1)
+    top = rows[n, k]
+    if not np.isfinite(top).all():
+        targets = np.zeros(rows.shape)
+        targets[n, y] = 1.0
+        value, gradient = cross_entropy_rows(rows, targets)
+    else:
+        d = rows - top[:, None]
+        gradient = np.exp(d)
+        gradient[n, k] = 0.0
+        s = gradient.sum(axis=1)
+        gradient[n, k] = 1.0
+        gradient /= (1 + s)[:, None]
+        gradient[n, y] = np.where(y == k, -s / (1 + s), gradient[n, y] - 1.0)
+        value = np.log1p(s) - d[n, y]
+    return value.reshape(labels.shape), gradient.reshape(z.shape)
+
+
 def kl_rows(z: Array, t: Array) -> tuple[Array, Array]:
     """KL(t || h) = sum_i t_i ln(t_i / h_i) - t_i + h_i of each row, and its gradient T h - t; both in double precision.
 

@@ -131,13 +131,23 @@ class CrossEntropy(_OnSoftmax):
     def counts(self, z: Array, t: Array) -> Array | float:
         if t.shape == z.shape:
             return 1.0
-        kept = self._kept(t)
-        weight = 1.0 if self.class_weight is None else np.asarray(self.class_weight)[np.where(kept, t, 0)]
-        return kept * weight
+        return self._kept(t) * (1.0 if self.class_weight is None else self._class_weights(t))
+
+    def _class_weights(self, labels: Array) -> Array:
+        """c at each label; whatever at ignored ones."""
+        return np.asarray(self.class_weight)[np.where(self._kept(labels), labels, 0)]
 
     def rows(self, z: Array, t: Array) -> tuple[Array, Array]:
-        values, gradients = reference.cross_entropy_rows(z, self._dense(z, t))
-        if self.ignore_index is not None and t.shape != z.shape:
+        if t.shape == z.shape:
+            return reference.cross_entropy_rows(z, self._dense(z, t))
+        if self.label_smoothing:
+            values, gradients = reference.cross_entropy_rows(z, self._dense(z, t))
+        else:
+            values, gradients = reference.label_cross_entropy_rows(z, np.where(self._kept(t), t, 0))
+            if self.class_weight is not None:
+                weight = self._class_weights(t)
+                values, gradients = values * weight, gradients * weight[..., None]
+        if self.ignore_index is not None:
             dropped = ~self._kept(t)
             values, gradients = np.where(dropped, 0.0, values), np.where(dropped[..., None], 0.0, gradients)
         return values, gradients
