@@ -112,6 +112,7 @@ def test_backward_is_the_transposed_numerical_jacobian(layer, shape, n):
     assert relative_error(dx, jacobian(lambda x: weighted(s.output(x, s.theta)), s.x)) <= 1e-7
     assert relative_error(flat(same_order(dparams, s.tree)), jacobian(lambda p: weighted(s.output(s.x, p)), s.theta)) <= 1e-7
     assert dx.shape == s.x.shape
+    assert np.array_equal(flat(layer.parameter_gradient(s.params, s.kept, s.dy)), flat(dparams))
 
 
 @every_case

@@ -64,6 +64,15 @@ def test_schedules():
     assert moved.item() == -1.75
 
 
+def test_the_norm_survives_squares_that_overflow():
+    from backproof.optimisers import norm_of
+
+    assert norm_of(np.array([3e25, 4e25], dtype=np.float32)) == pytest.approx(5e25, rel=1e-6)
+    assert norm_of(np.array([3e200, 4e200])) == pytest.approx(5e200, rel=1e-15)
+    assert not np.isfinite(norm_of(np.array([1.0, np.inf])))
+    assert np.isnan(norm_of(np.array([1.0, np.nan])))
+
+
 def test_clipping_shortens_long_gradients_and_leaves_short_ones():
     clip = bp.clip_by_norm(1.0)
     long, short = np.array([3.0, 4.0]), np.array([0.3, 0.4])

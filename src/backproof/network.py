@@ -217,7 +217,7 @@ class Network:
         theta, tree = self._tree_of(parameters)
         z, kept = self.trunk.forward(tree, self._input(x, theta), train=train, rng=rng)
         value, dz = self.objective.reduced(z, t, sample_weight)
-        _, dparams = self.trunk.backward(tree, kept, dz)
+        dparams = self.trunk.parameter_gradient(tree, kept, dz)
         gradient = self._layout.pack(dparams, np.empty_like(theta) if out is None else out)
         if self.l2:
             gradient += theta.dtype.type(self.l2) * (self._penalised * theta)
@@ -262,7 +262,7 @@ class Network:
             dz = loss.reduced(z, t, sample_weight)[1]
             _, product = self.trunk.backward_jvp(tree, kept, dz, still, tangents, tdz)
         else:
-            _, product = self.trunk.backward(tree, kept, tdz)
+            product = self.trunk.parameter_gradient(tree, kept, tdz)
         result = self._layout.pack(product, np.empty_like(theta))
         return result + theta.dtype.type(self.l2) * (self._penalised * direction) if self.l2 else result
 

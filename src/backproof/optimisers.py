@@ -170,10 +170,13 @@ def clip_by_norm(limit: float) -> Optimizer:
 
 
 def norm_of(vector: Array) -> float:
-    """Euclidean norm, without overflow in single precision."""
-    return (
-        math.sqrt(float(np.dot(vector, vector))) if vector.dtype == np.float64 else float(np.linalg.norm(vector.astype(np.float64)))
-    )
+    """Euclidean norm; where its square overflows, by way of the largest entry."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.dot(vector, vector))
+    if math.isfinite(square):
+        return math.sqrt(square)
+    largest = float(np.abs(vector).max())
+    return largest * math.sqrt(float(np.sum((vector / largest) ** 2))) if math.isfinite(largest) else largest
 
 
 def chain(*parts: Optimizer) -> Optimizer:

@@ -55,6 +55,10 @@ class Layer:
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
         raise NotImplementedError
 
+    def parameter_gradient(self, params: Params, kept: Kept, dy: Array) -> Params:
+        """dparams alone: what `backward` gives, for the first layer of a network, whose input gradient nobody asks for."""
+        return self.backward(params, kept, dy)[1]
+
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
         raise NotImplementedError
 

@@ -98,6 +98,16 @@ class Chain(Combined):
             dy, dparams[str(i)] = self.layers[i].backward(params[str(i)], kept[i], dy)
         return dy, dparams
 
+    def parameter_gradient(self, params: Params, kept: Kept, dy: Array) -> Params:
+        # back to the first layer that has parameters, and no further
+        first = next((i for i in range(len(self.layers)) if params[str(i)]), len(self.layers))
+        dparams: Params = {str(i): {} for i in range(first)}
+        for i in reversed(range(first + 1, len(self.layers))):
+            dy, dparams[str(i)] = self.layers[i].backward(params[str(i)], kept[i], dy)
+        if first < len(self.layers):
+            dparams[str(first)] = self.layers[first].parameter_gradient(params[str(first)], kept[first], dy)
+        return dparams
+
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
         return self._tangents(params, kept, tx, tparams)[-1]
 

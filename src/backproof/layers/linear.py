@@ -77,11 +77,11 @@ class Linear(Layer):
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
         dx = dy @ params["weight"]
-        return dx, self._parameter_gradient(kept, dy)
+        return dx, self.parameter_gradient(params, kept, dy)
 
-    def _parameter_gradient(self, x: Array, dy: Array) -> Params:
+    def parameter_gradient(self, params: Params, kept: Kept, dy: Array) -> Params:
         rows = dy.reshape(-1, dy.shape[-1])
-        dparams = {"weight": rows.T @ x.reshape(-1, x.shape[-1])}
+        dparams = {"weight": rows.T @ kept.reshape(-1, kept.shape[-1])}
         return {**dparams, "bias": rows.sum(axis=0)} if self.bias else dparams
 
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
@@ -99,8 +99,8 @@ class Linear(Layer):
         tdx = tdy @ params["weight"]
         if tparams is not None:
             tdx = tdx + dy @ tparams["weight"]
-        tdparams = self._parameter_gradient(kept, tdy)
-        tdparams["weight"] = tdparams["weight"] + self._parameter_gradient(tx, dy)["weight"]
+        tdparams = self.parameter_gradient(params, kept, tdy)
+        tdparams["weight"] = tdparams["weight"] + self.parameter_gradient(params, tx, dy)["weight"]
         return tdx, tdparams
 
     def jacobian(self, params: Params, x: Array) -> Array:
