@@ -12,9 +12,12 @@ from backproof.network import Network
 def first_not_finite(
     network: Network, x: Array, t: Array, sample_weight: object = None, rng: np.random.Generator | None = None
 ) -> str | None:
-    """Name it, walking forward and then backward as training does; None if everything is finite."""
+    """Name it for inputs x (as `predict` takes them) and targets t, walking forward and then backward as training does; None if everything is finite."""
     if not np.isfinite(x).all():
         return "the input x"
+    x = network.prepared(x)
+    if not np.isfinite(x).all():
+        return f"the input x as {network.dtype}"
     with np.errstate(all="ignore"):
         trunk, kept, values = network.trunk, [], x
         tree = network.parameter_tree

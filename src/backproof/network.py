@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backproof._errors import ArgumentError, ArgumentTypeError, NotInitialisedError, ShapeError
+from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWarning, NotInitialisedError, ShapeError
 from backproof.arrays import Array, Shape, as_floats, float_dtype
-from backproof.canonical import is_canonical, warn_of_double_softmax, without_link
+from backproof.canonical import double_softmax, is_canonical, require_possible_targets, without_link
+from backproof.layers.activations import Identity
 from backproof.layers.base import Layer, Params, require_number
 from backproof.layers.combine import Chain
+from backproof.layers.fixed import Standardize
+from backproof.layers.softmax import Softmax
 from backproof.losses.base import Loss
 from backproof.parameters import Layout
 
@@ -52,6 +56,8 @@ class Network:
         dtype: npt.DTypeLike | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
+        if not isinstance(layers, Layer | Iterable):
+            raise ArgumentTypeError(f"Network: expected layers, received {layers!r}")
         self.chain = Chain(layers) if isinstance(layers, Layer) else Chain(*layers)
         if loss is not None and not isinstance(loss, Loss):
             hint = f" (write {loss.__name__}(), an instance)" if isinstance(loss, type) else ""
@@ -60,17 +66,32 @@ class Network:
         self.loss_function = loss
         self.l2 = float(l2)
         self.metadata: dict[str, Any] = dict(metadata or {})
-        self.fused = loss is not None and len(self.layers) > 1 and is_canonical(self.layers[-1], loss)
-        #: the layers up to what the loss receives
-        self.trunk = without_link(self.chain) if self.fused else self.chain
-        self._dtype = None if dtype is None else float_dtype(dtype)
+        self._given_dtype = self._dtype = None if dtype is None else float_dtype(dtype)
         self._in_shape: Shape | None = None
-        warn_of_double_softmax(self.chain, loss, self.fused)
+        self._settle(None)
+        last = self.layers[-1]
+        if not (isinstance(last, Softmax) and last.axis > 0):  # whether that is the last axis, the data will say
+            self._warn()
 
     # --- structure ---------------------------------------------------------------------------------------------------------
     @property
     def layers(self) -> tuple[Layer, ...]:
         return self.chain.layers
+
+    def _settle(self, axes: int | None) -> None:
+        """Decide what is fused, and which layers compute: standardising, if it comes first, is done on the way in."""
+        loss, last = self.loss_function, self.layers[-1]
+        self.fused = loss is not None and is_canonical(last, loss, axes)
+        if loss is not None:
+            require_possible_targets(last, loss)
+        self._first = self.layers[0] if isinstance(self.layers[0], Standardize) else None
+        self._body = self.chain if self._first is None else Chain(Identity(), *self.layers[1:])
+        #: the layers up to what the loss receives
+        self.trunk = without_link(self._body) if self.fused else self._body
+
+    def _warn(self) -> None:
+        for message in double_softmax(self.chain, self.loss_function, self.fused):
+            warnings.warn(message, DoubleSoftmaxWarning, stacklevel=3)
 
     # --- parameters --------------------------------------------------------------------------------------------------------
     def initialise(self, x: object, seed: int | np.random.Generator | None = None) -> Network:
@@ -78,8 +99,8 @@ class Network:
         data = as_floats(x, "x")
         if data.ndim < 2:
             raise ShapeError(f"x: expected shape (N, features) or more axes, received {data.shape}")
-        if self._dtype is None:
-            self._dtype = np.dtype(np.float32 if data.dtype in (np.float16, np.float32) else np.float64)
+        inferred = np.dtype(np.float32 if data.dtype in (np.float16, np.float32) else np.float64)
+        self._dtype = self._given_dtype or inferred
         return self.initialise_shape(data.shape[1:], seed)
 
     def initialise_shape(self, in_shape: Shape, seed: int | np.random.Generator | None = None) -> Network:
@@ -91,6 +112,10 @@ class Network:
         self._parameters = self._layout.pack(self._tree, np.empty(self._layout.size, dtype=self._dtype))
         self._views = self._layout.views(self._parameters, self._tree)
         self._penalised = self._layout.penalty_mask().astype(self._dtype)
+        last = self.layers[-1]
+        if isinstance(last, Softmax) and last.axis > 0:
+            self._settle(1 + len(self.chain.out_shape(self._in_shape)))
+            self._warn()
         return self
 
     def _require_initialised(self) -> None:
@@ -153,22 +178,35 @@ class Network:
         vector = self._checked_vector(parameters, "parameters")
         return vector, self._layout.views(vector, self._tree)
 
-    def _input(self, x: object, parameters: Array) -> Array:
-        data = as_floats(x, "x", parameters.dtype)
+    def prepared(self, x: object, dtype: npt.DTypeLike | None = None) -> Array:
+        """x as the layers compute with it: checked, standardised if that comes first, in the parameters' precision.
+
+        Standardising is done in double precision, before rounding: a large common offset of a feature costs no digits.
+        """
+        data = as_floats(x, "x")
+        if np.iscomplexobj(data):
+            raise ArgumentTypeError(f"x: expected real numbers, received dtype {data.dtype}")
         if data.shape[1:] != self.in_shape or data.ndim != len(self.in_shape) + 1:
             raise ShapeError(f"x: expected shape (N, {', '.join(map(str, self.in_shape))}), received {data.shape}")
-        return data
+        if self._first is not None:
+            data, _ = self._first.forward({}, data.astype(np.float64, copy=False))
+        with np.errstate(over="ignore"):
+            return data.astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def _to_inputs(self, gradients: Array) -> Array:
+        """Derivatives with respect to what `prepared` returns (on the last axes) as derivatives with respect to x."""
+        return gradients if self._first is None else self._first.backward({}, None, gradients)[0]
 
     # --- values ------------------------------------------------------------------------------------------------------------
     def predict(self, x: object, *, parameters: npt.ArrayLike | None = None) -> Array:
         """The outputs of the last layer for x (N, *features), as they are written: probabilities if it is a softmax."""
         theta, tree = self._tree_of(parameters)
-        return self.chain.forward(tree, self._input(x, theta))[0]
+        return self._body.forward(tree, self.prepared(x, theta.dtype))[0]
 
     def logits(self, x: object, *, parameters: npt.ArrayLike | None = None) -> Array:
         """What the loss receives: the input of the last layer if that is fused with the loss, else the outputs."""
         theta, tree = self._tree_of(parameters)
-        return self.trunk.forward(tree, self._input(x, theta))[0]
+        return self.trunk.forward(tree, self.prepared(x, theta.dtype))[0]
 
     def loss(
         self,
@@ -182,7 +220,7 @@ class Network:
     ) -> float:
         """E for inputs x and targets t; `parameters` instead of the network's own; `train` lets dropout draw from `rng`."""
         theta, tree = self._tree_of(parameters)
-        z, _ = self.trunk.forward(tree, self._input(x, theta), train=train, rng=rng)
+        z, _ = self.trunk.forward(tree, self.prepared(x, theta.dtype), train=train, rng=rng)
         return self.objective.reduced(z, t, sample_weight)[0] + self._penalty(theta)
 
     @property
@@ -215,7 +253,9 @@ class Network:
         `train=True` lets random layers (dropout) draw from `rng`. `out` receives the gradient, if given.
         """
         theta, tree = self._tree_of(parameters)
-        z, kept = self.trunk.forward(tree, self._input(x, theta), train=train, rng=rng)
+        if out is not None and (out.shape != theta.shape or out.dtype != theta.dtype):
+            raise ShapeError(f"out: expected shape {theta.shape} and dtype {theta.dtype}, received {out.shape} and {out.dtype}")
+        z, kept = self.trunk.forward(tree, self.prepared(x, theta.dtype), train=train, rng=rng)
         value, dz = self.objective.reduced(z, t, sample_weight)
         dparams = self.trunk.parameter_gradient(tree, kept, dz)
         gradient = self._layout.pack(dparams, np.empty_like(theta) if out is None else out)
@@ -226,13 +266,14 @@ class Network:
     def jacobian(self, x: object) -> Array:
         """d output / d input of each example, (N, *outputs, *features): how sensitive each output is to each feature."""
         theta, tree = self._tree_of(None)
-        return self.chain.jacobian(tree, self._input(x, theta))
+        return self._to_inputs(self._body.jacobian(tree, self.prepared(x, theta.dtype)))
 
     def input_gradient(self, x: object, t: object, sample_weight: object = None) -> Array:
         """dE/dx, shape of x."""
         theta, tree = self._tree_of(None)
-        z, kept = self.trunk.forward(tree, self._input(x, theta))
-        return self.trunk.backward(tree, kept, self.objective.reduced(z, t, sample_weight)[1])[0]
+        z, kept = self.trunk.forward(tree, self.prepared(x, theta.dtype))
+        dx, _ = self.trunk.backward(tree, kept, self.objective.reduced(z, t, sample_weight)[1])
+        return self._to_inputs(dx)
 
     # --- second derivatives ------------------------------------------------------------------------------------------------
     def hessian_product(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object = None) -> Array:
@@ -253,7 +294,7 @@ class Network:
         theta, tree = self._tree_of(None)
         direction = self._checked_vector(v, "v").astype(theta.dtype, copy=False)
         tangents = self._layout.views(direction, self._tree)
-        data, loss = self._input(x, theta), self.objective
+        data, loss = self.prepared(x, theta.dtype), self.objective
         still = np.zeros_like(data)
         z, kept = self.trunk.forward(tree, data)
         tz = self.trunk.jvp(tree, kept, still, tangents)

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from backproof._errors import ArgumentError, ArgumentTypeError
 from backproof.arrays import Array
 from backproof.layers.base import require_count, require_number
 from backproof.schedules import Schedule, as_schedule
@@ -53,6 +54,8 @@ def sgd(learning_rate: float | Schedule, momentum: float = 0.0, nesterov: bool =
     """
     rate = as_schedule(learning_rate)
     require_number("sgd", "momentum", momentum, low=0.0, high=1.0)
+    if nesterov and not momentum:
+        raise ArgumentError("sgd: expected momentum above 0 with nesterov=True, received 0")
 
     def init(parameters: Array) -> State:
         return _state(parameters, *(["velocity"] if momentum else []))
@@ -186,6 +189,9 @@ def chain(*parts: Optimizer) -> Optimizer:
     'clip_by_norm, adam'
     """
 
+    for part in parts:
+        require_optimizer(part, "chain")
+
     def init(parameters: Array) -> State:
         return {str(i): part.init(parameters) for i, part in enumerate(parts)}
 
@@ -195,6 +201,12 @@ def chain(*parts: Optimizer) -> Optimizer:
         return gradient, state
 
     return Optimizer(init, update, ", ".join(part.name for part in parts), {"parts": parts})
+
+
+def require_optimizer(value: object, owner: str) -> None:
+    """Raise `ArgumentTypeError` unless `value` is an `Optimizer`."""
+    if not isinstance(value, Optimizer):
+        raise ArgumentTypeError(f"{owner}: expected an optimizer such as backproof.adam(1e-3), received {value!r}")
 
 
 @dataclass(frozen=True)

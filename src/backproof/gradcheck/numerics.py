@@ -39,7 +39,7 @@ def derivative(f: Callable[[float], npt.ArrayLike], step: float = 1e-2, *, shrin
     previous: list[Array] = []
     h = float(step)
     for level in range(levels):
-        up, down = np.asarray(f(h), dtype=np.float64), np.asarray(f(-h), dtype=np.float64)
+        up, down = np.array(f(h), dtype=np.float64), np.array(f(-h), dtype=np.float64)
         row = [(up - down) / (h - -h)]
         floor = 4 * np.finfo(np.float64).eps * np.maximum(np.abs(up), np.abs(down)) / h
         value, error = row[0], np.full_like(row[0], np.inf)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backproof._errors import ShapeError
 from backproof.arrays import Array
 from backproof.gradcheck.numerics import derivative
 
@@ -55,6 +56,8 @@ def compare_gradient(
     `step` is the first, largest step of the numerical derivative.
     `rtol` is the part of a value that rounding within `gradient` itself may explain.
     """
+    if theta.ndim != 1 or gradient.shape != theta.shape:
+        raise ShapeError(f"compare_gradient: expected vectors of one length, received shapes {theta.shape} and {gradient.shape}")
     rng = np.random.default_rng(0) if rng is None else rng
     theta, gradient = theta.astype(np.float64), gradient.astype(np.float64)
     size = theta.size
@@ -80,8 +83,9 @@ def compare_gradient(
         found.append(value)
     difference = float(np.linalg.norm(np.subtract(claimed, found)))
     total = float(np.linalg.norm(claimed) + np.linalg.norm(found))
+    nothing = total <= 10 * (np.linalg.norm(bars) + directions * bars.max(initial=0.0))  # both are zero, to within the error bars
     return Agreement(
-        difference / total if total else difference, len(chosen), directions, size, tuple(map(int, wrong)), directions_wrong
+        0.0 if nothing else difference / total, len(chosen), directions, size, tuple(map(int, wrong)), directions_wrong
     )
 
 

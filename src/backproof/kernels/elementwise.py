@@ -121,15 +121,21 @@ def gelu_curvature(x: Array) -> Array:
 
 # The tanh form: x/2 (1 + tanh u) = x s(v), v = 2u = 2c (x + a x^3), v' = 2c (1 + 3a x^2), v'' = 12 c a x:
 #   s + x s' v';   2 s' v' + x (s'' v'^2 + s' v'')
+def _gelu_v(x: Array) -> tuple[Array, Array, Array]:
+    """v, v' and v''; x is held within +-100, far beyond where the sigmoid of v saturates and before x^3 overflows."""
+    t = x if np.iscomplexobj(x) else np.clip(x, -100, 100)
+    return 2 * GELU_C * (t + GELU_A * t * t * t), 2 * GELU_C * (1 + 3 * GELU_A * t * t), 12 * GELU_C * GELU_A * t
+
+
 def gelu_tanh(x: Array) -> Array:
-    return x * sigmoid(2 * GELU_C * (x + GELU_A * x * x * x))
+    return x * sigmoid(_gelu_v(x)[0])
 
 
 def gelu_tanh_slope(x: Array) -> Array:
-    v, v1 = 2 * GELU_C * (x + GELU_A * x * x * x), 2 * GELU_C * (1 + 3 * GELU_A * x * x)
+    v, v1, _ = _gelu_v(x)
     return sigmoid(v) + x * sigmoid_slope(v) * v1
 
 
 def gelu_tanh_curvature(x: Array) -> Array:
-    v, v1, v2 = 2 * GELU_C * (x + GELU_A * x * x * x), 2 * GELU_C * (1 + 3 * GELU_A * x * x), 12 * GELU_C * GELU_A * x
+    v, v1, v2 = _gelu_v(x)
     return 2 * sigmoid_slope(v) * v1 + x * (sigmoid_curvature(v) * v1 * v1 + sigmoid_slope(v) * v2)

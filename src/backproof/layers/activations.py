@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from backproof._errors import ArgumentError
-from backproof.arrays import Array
+from backproof.arrays import Array, as_floats
 from backproof.kernels import elementwise as f
 from backproof.layers.base import Kept, Layer, Params, diagonal_jacobian, require_number
 
@@ -45,6 +45,7 @@ class Elementwise(Layer):
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
+        x = as_floats(x, "x")
         return self.rule.value(x), x
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
@@ -60,7 +61,7 @@ class Elementwise(Layer):
 
     def jacobian(self, params: Params, x: Array) -> Array:
         """diag(f'(x)) for each example: (N, *features, *features)."""
-        return diagonal_jacobian(self.rule.slope(x))
+        return diagonal_jacobian(self.rule.slope(as_floats(x, "x")))
 
 
 class Identity(Elementwise):
@@ -117,6 +118,7 @@ class LeakyReLU(Elementwise):
 
     def __post_init__(self) -> None:
         require_number("LeakyReLU", "slope", self.slope, low=-np.inf, open_low=True)
+        object.__setattr__(self, "slope", float(self.slope))
 
     @property
     def rule(self) -> Rule:

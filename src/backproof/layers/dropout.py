@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from backproof._errors import ArgumentError
-from backproof.arrays import Array
+from backproof.arrays import Array, as_floats
 from backproof.layers.base import FixedMap, Kept, Params, diagonal_jacobian, require_number
 
 
@@ -39,6 +39,7 @@ class Dropout(FixedMap):
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
+        x = as_floats(x, "x")
         if not train or self.rate == 0:
             return x.copy(), None
         if rng is None:
@@ -55,4 +56,4 @@ class Dropout(FixedMap):
 
     def jacobian(self, params: Params, x: Array) -> Array:
         """The identity of each example: outside training, dropout does nothing."""
-        return diagonal_jacobian(np.ones_like(x))
+        return diagonal_jacobian(np.ones_like(as_floats(x, "x")))

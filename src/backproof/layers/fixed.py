@@ -83,6 +83,8 @@ class Standardize(FixedMap):
         if unit not in ("own", "common", "auto"):
             raise ArgumentError(f"Standardize: expected unit to be 'own', 'common' or 'auto', received {unit!r}")
         rows = as_floats(x, "x", np.float64).reshape(-1, np.shape(x)[-1])
+        if rows.size == 0:
+            raise ShapeError(f"Standardize: expected x with at least one example and feature, received shape {np.shape(x)}")
         mean, scale = rows.mean(axis=0), rows.std(axis=0)
         scale[scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0.0
         ranges = rows.max(axis=0) - rows.min(axis=0)
@@ -103,6 +105,7 @@ class Standardize(FixedMap):
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
         self.out_shape(x.shape[1:])
+        x = as_floats(x, "x")
         return self._scaled(x - self.mean.astype(x.real.dtype, copy=False)), None
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
@@ -112,4 +115,4 @@ class Standardize(FixedMap):
         return self._scaled(tx)
 
     def jacobian(self, params: Params, x: Array) -> Array:
-        return diagonal_jacobian(self._scaled(np.ones_like(x)))
+        return diagonal_jacobian(self._scaled(np.ones_like(as_floats(x, "x"))))

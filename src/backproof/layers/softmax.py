@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backproof._errors import ArgumentTypeError, ShapeError
-from backproof.arrays import Array, Shape
+from backproof.arrays import Array, Shape, as_floats
 from backproof.kernels import reference
 from backproof.layers.base import FixedMap, Kept, Params, require_number
 
@@ -33,8 +33,10 @@ class Scores(FixedMap):
 
     def __post_init__(self) -> None:
         require_number(type(self).__name__, "temperature", self.temperature, low=0.0, open_low=True)
+        object.__setattr__(self, "temperature", float(self.temperature))
         if self.mask is not None:
-            mask = np.asarray(self.mask)
+            mask = np.array(self.mask)
+            mask.flags.writeable = False
             if mask.dtype != bool:
                 raise ArgumentTypeError(
                     f"{type(self).__name__}: expected mask to be boolean (True: the class takes part), received dtype {mask.dtype}"
@@ -43,16 +45,19 @@ class Scores(FixedMap):
 
     def out_shape(self, in_shape: Shape) -> Shape:
         if self.mask is not None:
-            try:
-                fits = np.broadcast_shapes(self.mask.shape, (1, *in_shape)) == (1, *in_shape)
-            except ValueError:
-                fits = False
-            if not fits:
-                raise ShapeError(
-                    f"{type(self).__name__}: expected a mask that broadcasts to examples of shape {in_shape}, "
-                    f"received shape {self.mask.shape}"
-                )
+            self._require_fitting_mask(in_shape)
         return in_shape
+
+    def _require_fitting_mask(self, in_shape: Shape) -> None:
+        try:
+            fits = np.broadcast_shapes(self.mask.shape, (1, *in_shape)) == (1, *in_shape)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ShapeError(
+                f"{type(self).__name__}: expected a mask that broadcasts to examples of shape {in_shape}, "
+                f"received shape {self.mask.shape}"
+            )
 
     def _through(self, tangent: Array) -> Array:
         """The (diagonal) Jacobian: 1 / temperature, 0 at masked entries."""
@@ -60,6 +65,9 @@ class Scores(FixedMap):
         return scaled if self.mask is None else np.where(self.mask, scaled, scaled.dtype.type(0))
 
     def _scores(self, x: Array) -> Array:
+        x = as_floats(x, "x")
+        if self.mask is not None:
+            self._require_fitting_mask(x.shape[1:])
         scaled = x if self.temperature == 1.0 else x / self.temperature
         return scaled if self.mask is None else np.where(self.mask, scaled, scaled.dtype.type(-np.inf))
 
@@ -134,7 +142,7 @@ class Softmax(_Normalising):
 
         dx = h * (s - <h, s>) / temperature,   s the upstream gradient
 
-    `mask` (boolean, broadcast to x; True: takes part) gives the other entries probability 0 and gradient exactly 0; a row with no
+    `mask` (boolean, the same for every example; True: takes part) gives the other entries probability 0 and gradient exactly 0; a row with no
     True gives zeros. At the end of a network whose loss is cross-entropy the two are one object, with the gradient h - t.
 
     >>> import numpy as np

@@ -60,8 +60,7 @@ class Loss:
             weight = as_floats(sample_weight, "sample_weight", np.float64)
             if weight.shape != shape:
                 raise ShapeError(f"sample_weight: expected shape {shape}, received {weight.shape}")
-            if not (weight >= 0).all():
-                raise ArgumentError(f"sample_weight: expected numbers that are not negative, received {weight.min()}")
+            require_weights(weight, "sample_weight")
         if self.reduction == "sum":
             return weight
         total = float(np.sum(weight * self.counts(z, t)))
@@ -104,6 +103,24 @@ class Loss:
 
     def _logits(self, z: object) -> Array:
         return as_floats(z, "z")
+
+
+def require_weights(weight: Array, name: str) -> None:
+    """Raise `ArgumentError` unless every weight is finite and not negative."""
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        wrong = weight[~(np.isfinite(weight) & (weight >= 0))].flat[0]
+        raise ArgumentError(f"{name}: expected finite numbers that are not negative, received {wrong}")
+
+
+def class_weights(owner: str, value: object) -> tuple[float, ...] | None:
+    """One weight a class as a tuple, checked; None stays None."""
+    if value is None:
+        return None
+    weight = as_floats(value, f"{owner}: class_weight", np.float64)
+    if weight.ndim != 1:
+        raise ShapeError(f"{owner}: expected class_weight of shape (classes,), received {weight.shape}")
+    require_weights(weight, f"{owner}: class_weight")
+    return tuple(weight.tolist())
 
 
 def _scaled_rows(weight: Array, rows: Array) -> Array:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backproof._errors import ArgumentError, ShapeError
-from backproof.arrays import Array, as_floats
+from backproof.arrays import Array, as_floats, require_finite
 from backproof.kernels import reference
 from backproof.kernels.elementwise import sigmoid_slope
 from backproof.layers.base import require_number
-from backproof.losses.base import Loss
+from backproof.losses.base import Loss, class_weights
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,6 +25,7 @@ class _OnOutputs(Loss):
             t = t[:, None]
         if t.shape != z.shape or z.ndim < 1:
             raise ShapeError(f"target: expected shape {z.shape}, received {t.shape}")
+        require_finite(t, "target")
         return t
 
 
@@ -49,8 +50,14 @@ class BinaryCrossEntropy(_OnOutputs):
 
     link: ClassVar[str] = "sigmoid"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "class_weight", class_weights("BinaryCrossEntropy", self.class_weight))
+
     def targets(self, z: Array, target: object) -> Array:
         t = super().targets(z, target)
+        if self.class_weight is not None and (z.ndim != 2 or z.shape[1] != len(self.class_weight)):
+            raise ShapeError(f"class_weight: expected one entry a label of logits of shape {z.shape}, received {len(self.class_weight)}")
         if not ((t >= 0) & (t <= 1)).all():
             raise ArgumentError(f"target: expected numbers from 0 to 1, received {t.min()} to {t.max()}")
         return t
@@ -63,7 +70,7 @@ class BinaryCrossEntropy(_OnOutputs):
         return self._per_label(sigmoid_slope(reference.widened(z)) * v)
 
     def _per_label(self, terms: Array) -> Array:
-        return terms if self.class_weight is None else terms * as_floats(self.class_weight, "class_weight", np.float64)
+        return terms if self.class_weight is None else terms * np.asarray(self.class_weight)
 
 
 @dataclass(frozen=True, repr=False)

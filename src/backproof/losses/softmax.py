@@ -12,7 +12,7 @@ from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWar
 from backproof.arrays import Array, as_floats, to_numpy
 from backproof.kernels import reference
 from backproof.layers.base import require_number
-from backproof.losses.base import Loss
+from backproof.losses.base import Loss, class_weights, require_weights
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,8 +37,7 @@ class _OnSoftmax(Loss):
 
     def _distributions(self, z: Array, t: Array) -> Array:
         t = as_floats(t, "target")
-        if not (t >= 0).all():
-            raise ArgumentError(f"target: expected probabilities that are not negative, received {t.min()}")
+        require_weights(t, "target")
         return t
 
 
@@ -74,14 +73,9 @@ class CrossEntropy(_OnSoftmax):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("CrossEntropy", "label_smoothing", self.label_smoothing, low=0.0, high=np.nextafter(1.0, 2.0))
-        if self.class_weight is not None:
-            weight = as_floats(self.class_weight, "CrossEntropy: class_weight", np.float64)
-            if weight.ndim != 1 or not (weight >= 0).all():
-                raise ArgumentError(
-                    "CrossEntropy: expected class_weight (classes,) of numbers that are not negative, "
-                    f"received {self.class_weight!r}"
-                )
-            object.__setattr__(self, "class_weight", tuple(weight.tolist()))
+        object.__setattr__(self, "class_weight", class_weights("CrossEntropy", self.class_weight))
+        if self.ignore_index is not None:
+            object.__setattr__(self, "ignore_index", int(self.ignore_index))
 
     def targets(self, z: Array, target: object) -> Array:
         t = to_numpy(target, "target")
