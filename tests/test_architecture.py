@@ -21,7 +21,7 @@ LEVELS = [
     ["layers"],
     ["losses"],
     ["canonical", "parameters", "schedules"],
-    ["summary"],
+    ["summary", "curvature"],
     ["network", "optimisers", "metrics"],
     ["gradcheck", "diagnosis", "data"],
     ["saving", "step", "fullbatch"],
@@ -85,7 +85,9 @@ def test_importing_is_light():
         "import time, numpy; start = time.perf_counter(); import backproof, sys;"
         "print(time.perf_counter() - start, *sorted({m.split('.')[0] for m in sys.modules}))"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(5)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(5)
+    ]
     assert not {"numba", "sklearn", "matplotlib", "torch", "jax", "scipy", "rich", "click", "safetensors"} & set(runs[0][1:])
     assert min(float(run[0]) for run in runs) < 0.25
 

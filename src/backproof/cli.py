@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +39,16 @@ def cli() -> None:
     """Train softmax networks by backpropagation, with every gradient shown to be right."""
 
 
+class _Real(click.FloatRange):
+    """A range of finite numbers."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, received {value}", param, ctx)
+        return number
+
+
 def _sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
     if text.strip().lower() in ("", "none", "0"):
         return ()
@@ -44,7 +56,7 @@ def _sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError:
         sizes = (0,)
-    if min(sizes) < 1:
+    if not all(1 <= size <= 1_000_000 for size in sizes):
         raise click.BadParameter(f"expected sizes such as 64,64 (or none), received {text!r}")
     return sizes
 
@@ -60,31 +72,31 @@ def _train_options(command: F) -> F:
             "--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."
         ),
         click.option(
-            "--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, help="Rate after each hidden layer."
+            "--dropout", type=_Real(0, 1, max_open=True), help="Rate after each hidden layer.  [default: 0.3; 0 with lbfgs]"
         ),
         click.option(
             "--label-smoothing",
-            type=click.FloatRange(0, 1),
+            type=_Real(0, 1),
             default=default.label_smoothing,
             help="Share of the target given to all classes.",
         ),
-        click.option(
-            "--l2", type=click.FloatRange(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."
-        ),
+        click.option("--l2", type=_Real(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."),
         click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default=default.optimizer),
-        click.option("--lr", type=click.FloatRange(min=0), help="Learning rate.  [default: by optimizer]"),
+        click.option("--lr", type=_Real(min=0), help="Learning rate.  [default: by optimizer]"),
         click.option("--schedule", type=click.Choice(SCHEDULES), default=default.schedule, help="Of the learning rate."),
-        click.option("--clip-norm", type=click.FloatRange(min=0, min_open=True), help="Longest gradient."),
+        click.option("--clip-norm", type=_Real(min=0, min_open=True), help="Longest gradient."),
         click.option("--epochs", type=click.IntRange(min=1), default=default.epochs),
         click.option("--batch-size", type=click.IntRange(min=1), default=default.batch_size),
         click.option(
             "--test-fraction",
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            type=_Real(0, 1, min_open=True, max_open=True),
             default=default.test_fraction,
             help="Share held out.",
         ),
         click.option("--dtype", type=click.Choice(["float32", "float64"]), default=default.dtype),
-        click.option("--seed", type=click.IntRange(min=0), default=default.seed, help="Of split, weights, order and dropout."),
+        click.option(
+            "--seed", type=click.IntRange(0, 2**32 - 1), default=default.seed, help="Of split, weights, order and dropout."
+        ),
         click.option(
             "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: backproof-NAME, numbered if taken]"
         ),
@@ -129,7 +141,7 @@ def train(data: str, target: str | None, out: Path | None, force: bool, **option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @click.option("--target", help="Column or array with the true labels: adds them, and prints the accuracy.")
-@click.option("--out", type=click.Path(path_type=Path, allow_dash=True), help="CSV file to write.  [default: standard output]")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV file to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 def predict(model: Path, data: str, target: str | None, out: Path | None, force: bool) -> None:
     """Label the examples in DATA with MODEL: a CSV of labels and probabilities."""
@@ -140,6 +152,9 @@ def predict(model: Path, data: str, target: str | None, out: Path | None, force:
 
 def main() -> None:
     """Entry point: one line for every mistake, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that cannot show a letter shows "?" instead of a traceback
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -155,6 +170,8 @@ def main() -> None:
         sys.exit(2)
     except BackproofError as error:
         _fail(str(error))
+    except MemoryError as error:
+        _fail(f"expected a job that fits into memory, received one that does not ({error or 'out of memory'})")
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
 

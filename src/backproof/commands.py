@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ import numpy as np
 from rich.console import Console
 
 from backproof import __version__
-from backproof._errors import ArgumentError, DivergenceError, LabelError, ModelFileError
+from backproof._errors import ArgumentError, DataError, DivergenceError, LabelError, ModelFileError
 from backproof.arrays import Array
 from backproof.data import read, read_features
+from backproof.data.labels import as_trained
 from backproof.job import Job, Settings
 from backproof.kernels.reference import softmax
 from backproof.layers import Softmax
 from backproof.network import Network
 from backproof.saving import load, save
-from backproof.saving.files import require_free, write_atomically
+from backproof.saving.files import require_free, require_writable, write_atomically
 from backproof.terminal import class_table, confusion_table, describe, follow
 from backproof.training import Record
 
@@ -47,6 +49,8 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
     console.print(f"gradient check: {agreement}", soft_wrap=True)
     if not agreement.ok:
         return 1
+    folder.mkdir(parents=True, exist_ok=True)  # what cannot be written to is found before the work, not after it
+    require_writable(folder, "--out")
     records: list[Record] = []
     diverged: DivergenceError | None = None
     try:
@@ -58,13 +62,13 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
         "backproof": __version__,
         "data": data.name,
         "classes": list(data.classes),
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(job.settings),
         "gradient_check": dataclasses.asdict(agreement),
         "records": [dataclasses.asdict(record) for record in records],
         "held_out": evaluation.as_json(),
     }
     save(job.network, folder / MODEL, overwrite=force)
-    write_atomically(folder / HISTORY, json.dumps(history, indent=1).encode())
+    write_atomically(folder / HISTORY, json.dumps(_finite(history), indent=1, allow_nan=False).encode())
     if diverged is not None:
         raise DivergenceError(f"{diverged} They are in {folder / MODEL}.")
     console.print(f"trained in {records[-1].seconds:.1f} s; {describe(records[-1])}", soft_wrap=True)
@@ -74,6 +78,15 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
     console.print(f"accuracy on the held-out examples: {evaluation.accuracy:.4f}")
     console.print(f"wrote {folder / MODEL} and {folder / HISTORY}", markup=False, soft_wrap=True)
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """`value` for JSON, which has no nan and no infinity: null stands for them."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _folder(source: str, out: Path | None, force: bool) -> Path:
@@ -92,11 +105,17 @@ def _folder(source: str, out: Path | None, force: bool) -> Path:
 def predict_command(model: Path, source: str, target: str | None, out: Path | None, force: bool) -> int:
     """`backproof predict`: returns the exit code."""
     if out is not None:
+        if out.is_dir():
+            raise ArgumentError(f"--out: expected a file, received the folder {out}")
         require_free(out, force, "give --force to overwrite it, or another --out")
     network = load(model)
     classes, features = _named(network, model)
     x, true = read_features(source, features, target)
-    probabilities = network.predict(x)
+    with np.errstate(all="ignore"):  # said below
+        probabilities = network.predict(x)
+    if np.isnan(probabilities).any():
+        row = int(np.argmax(np.isnan(probabilities).any(axis=1)))
+        raise DataError(f"{source}: expected features that {network.dtype} can hold, received others in example {row}")
     if not isinstance(network.layers[-1], Softmax):
         probabilities = softmax(probabilities)
     labels = probabilities.argmax(axis=1)
@@ -121,14 +140,15 @@ def _named(network: Network, model: Path) -> tuple[list[Any], tuple[str, ...]]:
 
 def _indices(true: Array, classes: list[Any], source: str, target: str | None) -> Array:
     """True labels as indices; one that the model has never seen is an error, not a wrong prediction."""
-    places = {str(name): i for i, name in enumerate(classes)}
-    unseen = [str(label) for label in true.tolist() if str(label) not in places]
+    places = {name: i for i, name in enumerate(classes)}
+    labels = as_trained(true, classes)
+    unseen = [label for label in labels if label not in places]
     if unseen:
         raise LabelError(
-            f"{source}, target {target!r}: expected labels that the model was trained with ({', '.join(list(places)[:12])}), "
-            f"received {unseen[0]!r} ({len(unseen)} such in all)"
+            f"{source}, target {target!r}: expected labels that the model was trained with "
+            f"({', '.join(str(name) for name in classes[:12])}), received {str(unseen[0])!r} ({len(unseen)} such in all)"
         )
-    return np.array([places[str(label)] for label in true.tolist()])
+    return np.array([places[label] for label in labels])
 
 
 def _csv(classes: list[Any], labels: Array, probabilities: Array, true: Array | None) -> str:

@@ -12,7 +12,10 @@ from backproof.network import Network
 def first_not_finite(
     network: Network, x: Array, t: Array, sample_weight: object = None, rng: np.random.Generator | None = None
 ) -> str | None:
-    """Name it for inputs x (as `predict` takes them) and targets t, walking forward and then backward as training does; None if everything is finite."""
+    """Name it, for inputs x as `predict` takes them; None if everything is finite.
+
+    Walks forward and then backward as training does, with dropout if `rng` is given.
+    """
     if not np.isfinite(x).all():
         return "the input x"
     x = network.prepared(x)

@@ -9,12 +9,15 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.losses.base import Loss
+from backproof.losses.softmax import CrossEntropy
 
 Metric: TypeAlias = Callable[[Array, Array], float]
 
 
 def accuracy(z: Array, t: Array) -> float:
     """Share of the rows whose largest logit is at the label (or at the most probable class of a distribution)."""
+    if z.size == 0:
+        return 0.0
     labels = np.argmax(t, axis=-1) if t.shape == z.shape else t
     return float(np.mean(np.argmax(z, axis=-1) == labels))
 
@@ -40,5 +43,8 @@ _BY_LINK: dict[str, dict[str, Metric]] = {
 
 
 def default_metrics(loss: Loss) -> dict[str, Metric]:
-    """What is usually watched with this loss."""
-    return _BY_LINK[loss.link]
+    """What is usually watched with this loss; examples that it ignores do not count."""
+    ignored = loss.ignore_index if isinstance(loss, CrossEntropy) else None
+    if ignored is None:
+        return _BY_LINK[loss.link]
+    return {"accuracy": lambda z, t: accuracy(z[t != ignored], t[t != ignored])}

@@ -19,7 +19,7 @@ from backproof.layers.combine import Chain
 from backproof.layers.fixed import Standardize
 from backproof.layers.softmax import Softmax
 from backproof.losses.base import Loss
-from backproof.parameters import Layout
+from backproof.parameters import Layout, ParameterVector
 
 
 class Network:
@@ -68,6 +68,7 @@ class Network:
         self.metadata: dict[str, Any] = dict(metadata or {})
         self._given_dtype = self._dtype = None if dtype is None else float_dtype(dtype)
         self._in_shape: Shape | None = None
+        self._store: ParameterVector | None = None
         self._settle(None)
         last = self.layers[-1]
         if not (isinstance(last, Softmax) and last.axis > 0):  # whether that is the last axis, the data will say
@@ -106,77 +107,65 @@ class Network:
     def initialise_shape(self, in_shape: Shape, seed: int | np.random.Generator | None = None) -> Network:
         """As `initialise`, from the shape of one example."""
         self._dtype = self._dtype or np.dtype(np.float64)
-        self._tree = self.chain.init(np.random.default_rng(seed), tuple(in_shape))
-        self._layout = Layout(self.chain, self._tree)
         self._in_shape = tuple(in_shape)
-        self._parameters = self._layout.pack(self._tree, np.empty(self._layout.size, dtype=self._dtype))
-        self._views = self._layout.views(self._parameters, self._tree)
-        self._penalised = self._layout.penalty_mask().astype(self._dtype)
+        self._store = ParameterVector(self.chain, self._in_shape, np.random.default_rng(seed), self._dtype)
         last = self.layers[-1]
         if isinstance(last, Softmax) and last.axis > 0:
             self._settle(1 + len(self.chain.out_shape(self._in_shape)))
             self._warn()
         return self
 
-    def _require_initialised(self) -> None:
-        if self._in_shape is None:
-            raise NotInitialisedError("the network has no parameters yet: call network.initialise(x, seed) or train it first")
+    @property
+    def store(self) -> ParameterVector:
+        """The flat vector with its views and their layout."""
+        if self._store is None:
+            raise _not_initialised()
+        return self._store
 
     @property
     def is_initialised(self) -> bool:
-        return self._in_shape is not None
+        return self._store is not None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        self._require_initialised()
-        assert self._dtype is not None
-        return self._dtype
+        return self.store.flat.dtype
 
     @property
     def in_shape(self) -> Shape:
         """Shape of one example."""
-        self._require_initialised()
-        assert self._in_shape is not None
+        if self._in_shape is None:
+            raise _not_initialised()
         return self._in_shape
 
     @property
     def layout(self) -> Layout:
         """Which part of the flat vector is which parameter."""
-        self._require_initialised()
-        return self._layout
+        return self.store.layout
 
     @property
     def parameters(self) -> Array:
         """The flat parameter vector itself, not a copy: what is written into it, the layers use."""
-        self._require_initialised()
-        return self._parameters
+        return self.store.flat
 
     @parameters.setter
     def parameters(self, value: npt.ArrayLike) -> None:
-        self.parameters[:] = self._checked_vector(value, "parameters")
+        self.store.flat[:] = self.store.checked(value, "parameters")
 
     @property
     def parameter_tree(self) -> Params:
         """The parameters as the layers take them: dictionaries of views of the flat vector."""
-        return self._tree_of(None)[1]
+        return self.store.tree
 
     def named_parameters(self) -> dict[str, Array]:
         """Views of the flat vector by name ("0.weight"); the number counts the layers."""
-        return {slot.name: self.parameters[slot.start : slot.stop].reshape(slot.shape) for slot in self.layout.slots}
-
-    def _checked_vector(self, value: npt.ArrayLike, name: str) -> Array:
-        vector = as_floats(value, name)
-        if vector.shape != (self.layout.size,):
-            raise ShapeError(f"{name}: expected a vector of shape ({self.layout.size},), received {vector.shape}")
-        return vector
+        return self.store.named()
 
     def _tree_of(self, parameters: npt.ArrayLike | None) -> tuple[Array, Params]:
         """(flat vector, its views) for the network's own parameters or for a vector given instead of them."""
-        self._require_initialised()
         if parameters is None:
-            return self._parameters, self._views
-        vector = self._checked_vector(parameters, "parameters")
-        return vector, self._layout.views(vector, self._tree)
+            return self.store.flat, self.store.tree
+        vector = self.store.checked(parameters, "parameters")
+        return vector, self.store.tree_of(vector)
 
     def prepared(self, x: object, dtype: npt.DTypeLike | None = None) -> Array:
         """x as the layers compute with it: checked, standardised if that comes first, in the parameters' precision.
@@ -233,7 +222,7 @@ class Network:
     def _penalty(self, theta: Array) -> float:
         if not self.l2:
             return 0.0
-        weights = theta[self._penalised != 0].astype(np.float64)
+        weights = theta[self.store.penalised != 0].astype(np.float64)
         return self.l2 / 2 * float(weights @ weights)
 
     # --- first derivatives -------------------------------------------------------------------------------------------------
@@ -258,9 +247,9 @@ class Network:
         z, kept = self.trunk.forward(tree, self.prepared(x, theta.dtype), train=train, rng=rng)
         value, dz = self.objective.reduced(z, t, sample_weight)
         dparams = self.trunk.parameter_gradient(tree, kept, dz)
-        gradient = self._layout.pack(dparams, np.empty_like(theta) if out is None else out)
+        gradient = self.layout.pack(dparams, np.empty_like(theta) if out is None else out)
         if self.l2:
-            gradient += theta.dtype.type(self.l2) * (self._penalised * theta)
+            gradient += theta.dtype.type(self.l2) * (self.store.penalised * theta)
         return value + self._penalty(theta), gradient
 
     def jacobian(self, x: object) -> Array:
@@ -281,40 +270,25 @@ class Network:
 
         Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994), the R-operator.
         """
-        return self._second_order(x, t, v, sample_weight, exact=True)
+        from backproof.curvature import second_order_product
+
+        return second_order_product(self, x, t, v, sample_weight, exact=True)
 
     def gauss_newton_product(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object = None) -> Array:
         """G v with G = J^T H_L J (+ the penalty), J = d logits / d theta and H_L the loss's Hessian: never negative definite.
 
         For softmax + cross-entropy H_L is the softmax Jacobian itself (Schraudolph, Neural Computation 14, 2002).
         """
-        return self._second_order(x, t, v, sample_weight, exact=False)
+        from backproof.curvature import second_order_product
 
-    def _second_order(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object, *, exact: bool) -> Array:
-        theta, tree = self._tree_of(None)
-        direction = self._checked_vector(v, "v").astype(theta.dtype, copy=False)
-        tangents = self._layout.views(direction, self._tree)
-        data, loss = self.prepared(x, theta.dtype), self.objective
-        still = np.zeros_like(data)
-        z, kept = self.trunk.forward(tree, data)
-        tz = self.trunk.jvp(tree, kept, still, tangents)
-        tdz = loss.hessian_product(z, t, tz, sample_weight)
-        if exact:
-            dz = loss.reduced(z, t, sample_weight)[1]
-            _, product = self.trunk.backward_jvp(tree, kept, dz, still, tangents, tdz)
-        else:
-            product = self.trunk.parameter_gradient(tree, kept, tdz)
-        result = self._layout.pack(product, np.empty_like(theta))
-        return result + theta.dtype.type(self.l2) * (self._penalised * direction) if self.l2 else result
+        return second_order_product(self, x, t, v, sample_weight, exact=False)
 
     # --- for people --------------------------------------------------------------------------------------------------------
     def copy(self) -> Network:
         """A network of the same layers and loss with its own parameters."""
         twin = copy.copy(self)
         twin.metadata = dict(self.metadata)
-        if self.is_initialised:
-            twin._parameters = self._parameters.copy()
-            twin._views = self._layout.views(twin._parameters, self._tree)
+        twin._store = None if self._store is None else self._store.copy()
         return twin
 
     def summary(self) -> str:
@@ -324,10 +298,10 @@ class Network:
         return summary(self)
 
     def __repr__(self) -> str:
-        parts = [f"[{', '.join(map(repr, self.layers))}]"]
-        if self.loss_function is not None:
-            parts.append(f"loss={self.loss_function!r}")
-        if self.l2:
-            parts.append(f"l2={self.l2}")
-        size = f", {self._layout.size:,} parameters, {self.dtype}" if self.is_initialised else ", not initialised"
-        return f"<Network({', '.join(parts)}){size}>"
+        from backproof.summary import describe
+
+        return describe(self)
+
+
+def _not_initialised() -> NotInitialisedError:
+    return NotInitialisedError("the network has no parameters yet: call network.initialise(x, seed) or train it first")

@@ -6,11 +6,13 @@ An optimiser step, a checkpoint, L-BFGS and a gradient check then each handle on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from backproof.arrays import Array, Shape
+from backproof._errors import ShapeError
+from backproof.arrays import Array, Shape, as_floats
 from backproof.layers.base import Layer, Params
 from backproof.layers.combine import Combined
 
@@ -56,6 +58,40 @@ class Layout:
         for slot in self.slots:
             mask[slot.start : slot.stop] = slot.penalised
         return mask
+
+
+class ParameterVector:
+    """The flat vector of a layer's parameters, freshly drawn, with the views that the layer takes."""
+
+    def __init__(self, layer: Layer, in_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
+        drawn = layer.init(rng, in_shape)
+        self.layout, self._like = Layout(layer, drawn), _skeleton(drawn)
+        self.flat = self.layout.pack(drawn, np.empty(self.layout.size, dtype=dtype))
+        self.tree = self.layout.views(self.flat, self._like)
+        self.penalised = self.layout.penalty_mask().astype(dtype)
+
+    def checked(self, value: npt.ArrayLike, name: str) -> Array:
+        """`value` as a vector of the right length."""
+        vector = as_floats(value, name)
+        if vector.shape != self.flat.shape:
+            raise ShapeError(f"{name}: expected a vector of shape {self.flat.shape}, received {vector.shape}")
+        return vector
+
+    def tree_of(self, vector: Array) -> Params:
+        """The parameters as the layer takes them, as views of another vector."""
+        return self.layout.views(vector, self._like)
+
+    def named(self) -> dict[str, Array]:
+        """Views of the flat vector by name."""
+        return {slot.name: self.flat[slot.start : slot.stop].reshape(slot.shape) for slot in self.layout.slots}
+
+    def copy(self) -> ParameterVector:
+        """The same parameters in a vector of their own."""
+        twin = object.__new__(ParameterVector)
+        twin.__dict__.update(self.__dict__)
+        twin.flat = self.flat.copy()
+        twin.tree = twin.tree_of(twin.flat)
+        return twin
 
 
 def _slots(layer: Layer, params: Params, path: tuple[str, ...] = (), start: int = 0) -> Iterator[Slot]:

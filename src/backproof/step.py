@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NoReturn
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class TrainingStep:
             loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
             self.gradient_norm = norm_of(self.gradient)
             if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
-                self._diverged(x, t, sample_weight, before)
+                self.diverged(x, t, sample_weight, before)
             parameters = self.network.parameters
             self._last_good[:] = parameters
             step, self._state = self.optimizer.update(self.gradient, self._state, parameters)
@@ -53,7 +54,13 @@ class TrainingStep:
         self.count += 1
         return loss
 
-    def _diverged(self, x: Array, t: Array, sample_weight: object, rng: np.random.Generator | None) -> None:
+    def require_finite_parameters(self, x: Array, t: Array) -> None:
+        """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""
+        if not np.isfinite(self.network.parameters).all():
+            self.diverged(x[:1], t[:1])
+
+    def diverged(self, x: Array, t: Array, sample_weight: object = None, rng: np.random.Generator | None = None) -> NoReturn:
+        """Go back to the last good weights and raise `DivergenceError` naming what is not finite on these examples."""
         place = first_not_finite(self.network, x, to_numpy(t, "t"), sample_weight, rng) or "the sum of the gradient's squares"
         self.network.parameters = self._last_good
         raise DivergenceError(

@@ -1,4 +1,4 @@
-"""A network as a table."""
+"""A network as a table, and in a line."""
 
 from __future__ import annotations
 
@@ -28,3 +28,14 @@ def summary(network: Network) -> str:
     text = io.StringIO()
     Console(file=text, width=100, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+
+
+def describe(network: Network) -> str:
+    """The repr: layers, loss, penalty, and how many parameters of which dtype."""
+    parts = [f"[{', '.join(map(repr, network.layers))}]"]
+    if network.loss_function is not None:
+        parts.append(f"loss={network.loss_function!r}")
+    if network.l2:
+        parts.append(f"l2={network.l2}")
+    size = f", {network.layout.size:,} parameters, {network.dtype}" if network.is_initialised else ", not initialised"
+    return f"<Network({', '.join(parts)}){size}>"

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from backproof.job import Evaluation
 from backproof.training import Record
@@ -52,7 +53,7 @@ def class_table(evaluation: Evaluation, classes: list[str]) -> Table:
         table.add_column(name, justify="left" if name == "class" else "right")
     for i, name in enumerate(classes):
         figures = (evaluation.precision[i], evaluation.recall[i], evaluation.f1[i])
-        table.add_row(name, *(f"{value:.3f}" for value in figures), str(int(evaluation.support[i])))
+        table.add_row(Text(name), *(f"{value:.3f}" for value in figures), str(int(evaluation.support[i])))
     return table
 
 
@@ -61,7 +62,7 @@ def confusion_table(evaluation: Evaluation, classes: list[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="confusion matrix (rows: true class, columns: predicted)", title_justify="left")
     table.add_column("")
     for name in classes:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for name, row in zip(classes, evaluation.confusion, strict=True):
-        table.add_row(name, *(str(int(count)) if count else "." for count in row))
+        table.add_row(Text(name), *(str(int(count)) if count else "." for count in row))
     return table

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from backproof._errors import ArgumentError, ShapeError
+from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
 from backproof.layers.base import require_count, require_number
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
-from backproof.optimisers import FullBatch, Optimizer, adam
+from backproof.optimisers import FullBatch, Optimizer, adam, require_optimizer
 from backproof.step import TrainingStep
 
 _ROWS_AT_ONCE = 8192
@@ -49,19 +50,27 @@ class Record:
 class EarlyStopping:
     """Stop after `patience` epochs in which `score` did not get better by more than `min_change`; the best weights are put back.
 
-    `score` is "validation_loss", "train_loss" or a metric ("validation_accuracy"); losses are better when smaller.
+    `score` is "validation_loss", "train_loss" (that of the epoch's batches, before its last step) or a metric such as
+    "validation_accuracy". `mode` says whether "min" or "max" is best; by default "min" where the name ends in "loss" or "error".
     """
 
     score: str = "validation_loss"
     patience: int = 10
     min_change: float = 0.0
+    mode: str | None = None
 
     def __post_init__(self) -> None:
         require_count("EarlyStopping", "patience", self.patience)
         require_number("EarlyStopping", "min_change", self.min_change, low=0.0)
+        if self.mode not in (None, "min", "max"):
+            raise ArgumentError(f"EarlyStopping: expected mode to be 'min' or 'max', received {self.mode!r}")
 
     def better(self, new: float, old: float) -> bool:
-        return new < old - self.min_change if self.score.endswith("loss") else new > old + self.min_change
+        """Whether `new` is better than `old`; anything is better than nan."""
+        if math.isnan(old):
+            return not math.isnan(new)
+        smaller = self.mode == "min" or (self.mode is None and self.score.endswith(("loss", "error")))
+        return new < old - self.min_change if smaller else new > old + self.min_change
 
 
 def train(
@@ -87,7 +96,7 @@ def train(
 
     Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
     weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
-    the caller leaves the loop.
+    the caller leaves the loop (a generator that is still held somewhere ends with its `close()`).
 
     >>> import numpy as np
     >>> from backproof import CrossEntropy, Linear, Network, Softmax, adam
@@ -100,25 +109,35 @@ def train(
     """
     require_count("train", "epochs", epochs)
     require_count("train", "batch_size", batch_size)
+    if not isinstance(optimizer, FullBatch):
+        require_optimizer(optimizer := optimizer or adam(), "train")
+    if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+        raise ArgumentTypeError(f"train: expected early_stopping to be an EarlyStopping(...), received {early_stopping!r}")
     inputs, targets = _examples(x, t, "x", "t")
-    held_out = None if validation is None else _examples(*validation, "validation x", "validation t")
+    held_out = None if validation is None else _examples(*_pair(validation), "validation x", "validation t")
     weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
     if weights is not None and weights.shape[:1] != inputs.shape[:1]:
         raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
     rng = np.random.default_rng(seed)
     if not network.is_initialised:
         network.initialise(inputs, rng)
-    inputs = inputs.astype(network.dtype, copy=False)
+    require_finite(network.prepared(inputs), f"x as {network.dtype}")
     watch = _Watch(network, (inputs, targets), held_out, default_metrics(network.objective) if metrics is None else metrics)
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
 
         passes = iterations(network, inputs, targets, weights, optimizer, epochs)
     else:
-        step = TrainingStep(network, optimizer or adam(), rng)
+        step = watch.step = TrainingStep(network, optimizer, rng)
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
     records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
     return _stopping(network, records, early_stopping)
+
+
+def _pair(validation: object) -> tuple[object, object]:
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ArgumentTypeError(f"train: expected validation to be a pair (x, t), received {type(validation).__name__}")
+    return validation[0], validation[1]
 
 
 def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
@@ -144,6 +163,7 @@ def _epoch(
         value = step(x[rows], t[rows], None if weights is None else weights[rows])
         loss += value * len(rows)
         norm += step.gradient_norm * len(rows)
+    step.require_finite_parameters(x, t)
     return step.count, loss / n, norm / n
 
 
@@ -159,6 +179,7 @@ class _Watch:
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
         self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
+        self.step: TrainingStep | None = None  # what to go back with when the numbers have run away
         self.started = time.perf_counter()
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
@@ -166,10 +187,13 @@ class _Watch:
         values: dict[str, float] = {}
         validation_loss = None
         if self.metrics or self.held_out is not None:
-            z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
+            with np.errstate(all="ignore"):
+                z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
             values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
-            if self.held_out is not None:
-                validation_loss = self.network.objective.reduced(z, t)[0]
+            loss = self.network.objective.reduced(z, t)[0]
+            if not math.isfinite(loss) and self.step is not None:
+                self.step.diverged(x, t)
+            validation_loss = None if self.held_out is None else loss
         seconds = time.perf_counter() - self.started
         return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
 

@@ -20,6 +20,8 @@ def code_text_labels(values: Sequence[str], where: str) -> tuple[Array, tuple[st
     if "" in values:
         raise DataError(f"{where}: {_EXPECTED}, received an empty cell")
     if all(_WHOLE.fullmatch(value) for value in values):
+        if max(map(len, values)) > 18:
+            raise DataError(f"{where}: {_EXPECTED}, received a number of {max(map(len, values))} digits")
         return code_labels(np.array([int(value) for value in values]), where)
     if all(is_number(value) for value in values):
         raise DataError(f"{where}: {_EXPECTED}, received {next(v for v in values if not _WHOLE.fullmatch(v))}")
@@ -36,6 +38,15 @@ def code_labels(values: Array, where: str) -> tuple[Array, tuple[str | int, ...]
     if values.dtype.kind == "i" and values.size and values.min() < 0:
         raise DataError(f"{where}: {_EXPECTED}, received {values.min()}")
     return _coded(values)
+
+
+def as_trained(values: Array, classes: Sequence[str | int]) -> list[str | int]:
+    """Labels as they stand in a file, in the form that `classes` have: whole numbers where these are, else text."""
+    if all(isinstance(name, int) for name in classes):
+        if values.dtype.kind in "biu":
+            return [int(value) for value in values.tolist()]
+        return [int(v) if _WHOLE.fullmatch(v) and len(v) <= 18 else v for v in map(str, values.tolist())]
+    return [str(value) for value in values.tolist()]
 
 
 def _coded(values: Array) -> tuple[Array, tuple[str | int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,11 @@ def read(source: str, target: str | None = None) -> Dataset:
             raise DataError(f"{source}: expected no target for a bundled data set, received {target!r}")
         return _bundled(source)
     path = _existing(source)
-    data = _labelled_arrays(path, target) if path.suffix == ".npz" else _labelled_table(read_table(path), target)
+    data = (
+        _labelled_arrays(path, target)
+        if path.suffix == ".npz"
+        else _labelled_table(read_table(path, named=[target] if target else []), target)
+    )
     return require_two_classes(data)
 
 
@@ -52,8 +57,9 @@ def read_features(source: str, features: tuple[str, ...], target: str | None = N
     if path.suffix == ".npz":
         arrays = _arrays(path)
         x = _examples(path, *_pick(path, arrays, None, _X_NAMES, "the examples"))
-        return _of_width(x, features, str(path)), None if target is None else _pick(path, arrays, target, (), "labels")[1]
-    table = read_table(path)
+        x = _of_width(x, features, str(path))
+        return x, None if target is None else _one_each(path, *_pick(path, arrays, target, (), "the labels"), len(x))
+    table = read_table(path, named=(*features, *([target] if target else [])))
     missing = [name for name in features if name not in table.columns]
     if missing:
         raise DataError(
@@ -104,17 +110,26 @@ def _labelled_arrays(path: Path, target: str | None) -> Dataset:
     arrays = _arrays(path)
     x = _examples(path, *_pick(path, arrays, None, _X_NAMES, "the examples"))
     name, values = _pick(path, arrays, target, _T_NAMES, "the labels")
-    if values.shape != (len(x),):
-        raise DataError(f"{path}, array {name!r}: expected shape ({len(x)},), one label an example, received {values.shape}")
-    labels, classes = code_labels(values, f"{path}, array {name!r}")
+    labels, classes = code_labels(_one_each(path, name, values, len(x)), f"{path}, array {name!r}")
     return Dataset(str(path), x, labels, classes, tuple(str(i) for i in range(x.shape[1])))
+
+
+def _one_each(path: Path, name: str, values: Array, examples: int) -> Array:
+    if values.shape != (examples,):
+        raise DataError(f"{path}, array {name!r}: expected shape ({examples},), one label an example, received {values.shape}")
+    return values
 
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
+            arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds other things than arrays")
+        return arrays
+    except (ValueError, TypeError, OSError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: expected an .npz archive of plain arrays, received one that cannot be read ({error})") from error
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +48,11 @@ class Table:
         return DataError(f"{self.path}, line {self.lines[row]}, column {name!r}: expected {expected}, received {received}")
 
 
-def read_table(path: Path) -> Table:
-    """The table in `path`: comma, semicolon or tab separated; a first line that is numbers for the most part is data.
+def read_table(path: Path, named: Collection[str] = ()) -> Table:
+    """The table in `path`: comma, semicolon or tab separated.
 
-    Without a header the columns are called "0", "1", ...
+    The first line is the header, unless it is numbers for the most part and holds none of the names in `named`; without a header
+    the columns are called "0", "1", ... (and such names in `named` mean these)
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -61,7 +64,7 @@ def read_table(path: Path) -> Table:
     if not rows:
         raise DataError(f"{path}: expected a table with at least one row, received an empty file")
     header = tuple(cell.strip() for cell in rows[0])
-    if sum(map(is_number, header)) > len(header) / 2:
+    if sum(map(is_number, header)) > len(header) / 2 and not {n for n in named if not n.isdigit()} & set(header):
         header = tuple(str(i) for i in range(len(header)))
     else:
         rows, lines = rows[1:], lines[1:]
@@ -77,7 +80,7 @@ def read_table(path: Path) -> Table:
 def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:

@@ -142,8 +142,9 @@ class Softmax(_Normalising):
 
         dx = h * (s - <h, s>) / temperature,   s the upstream gradient
 
-    `mask` (boolean, the same for every example; True: takes part) gives the other entries probability 0 and gradient exactly 0; a row with no
-    True gives zeros. At the end of a network whose loss is cross-entropy the two are one object, with the gradient h - t.
+    `mask` (boolean, the same for every example; True: takes part) gives the other entries probability 0 and gradient exactly 0;
+    a row with no True gives zeros. At the end of a network whose loss is cross-entropy the two are one object, with the gradient
+    h - t.
 
     >>> import numpy as np
     >>> h, kept = Softmax().forward({}, np.log([[1.0, 2.0, 5.0]]))

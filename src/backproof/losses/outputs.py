@@ -57,7 +57,7 @@ class BinaryCrossEntropy(_OnOutputs):
     def targets(self, z: Array, target: object) -> Array:
         t = super().targets(z, target)
         if self.class_weight is not None and (z.ndim != 2 or z.shape[1] != len(self.class_weight)):
-            raise ShapeError(f"class_weight: expected one entry a label of logits of shape {z.shape}, received {len(self.class_weight)}")
+            raise ShapeError(f"class_weight: expected one a label of logits {z.shape}, received {len(self.class_weight)}")
         if not ((t >= 0) & (t <= 1)).all():
             raise ArgumentError(f"target: expected numbers from 0 to 1, received {t.min()} to {t.max()}")
         return t

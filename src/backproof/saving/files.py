@@ -6,13 +6,22 @@ import os
 import tempfile
 from pathlib import Path
 
-from backproof._errors import OutputExistsError
+from backproof._errors import ArgumentError, OutputExistsError
 
 
 def require_free(path: Path, overwrite: bool, how: str) -> None:
     """Raise `OutputExistsError` if `path` is taken; `how` says what to do to overwrite it."""
     if not overwrite and path.exists():
         raise OutputExistsError(f"{path}: exists already and is not overwritten; {how}")
+
+
+def require_writable(folder: Path, name: str) -> None:
+    """Raise `ArgumentError` unless files can be made in `folder`, which exists."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ArgumentError(f"{name}: expected a folder that can be written to, received {folder} ({error.strerror})") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

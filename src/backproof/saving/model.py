@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backproof._errors import BackproofError, DoubleSoftmaxWarning, ModelFileError
+from backproof._errors import ArgumentError, BackproofError, DoubleSoftmaxWarning, ModelFileError
 from backproof.arrays import Array
 from backproof.network import Network
 from backproof.saving.files import require_free, write_atomically
@@ -48,8 +48,12 @@ def save(network: Network, path: str | os.PathLike[str], *, overwrite: bool = Fa
         "in_shape": list(network.in_shape),
         "metadata": network.metadata,
     }
+    try:
+        described = json.dumps(spec)
+    except TypeError as error:
+        raise ArgumentError(f"save: expected metadata of JSON values, received {error}") from error
     tensors.update({name: np.ascontiguousarray(value) for name, value in network.named_parameters().items()})
-    write_atomically(target, to_bytes(tensors, metadata={"backproof": json.dumps(spec)}))
+    write_atomically(target, to_bytes(tensors, metadata={"backproof": described}))
     return target
 
 
