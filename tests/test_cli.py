@@ -169,6 +169,11 @@ def test_nothing_is_overwritten_without_force(run):
         (["train", "iris", "--test-fraction", "0.99"], "iris: expected enough examples"),
         (["train", "iris", "--target", "species"], "iris: expected no target for a bundled data set, received 'species'"),
         (["train", "iris", "--optimizer", "lbfgs", "--lr", "1"], "lbfgs: expected no learning rate"),
+        (["train", "iris", "--optimizer", "lbfgs", "--dropout", "0.2"], "lbfgs: expected no dropout"),
+        (["train", "iris", "--seed", "99999999999"], "'--seed'"),
+        (["train", "iris", "--lr", "nan"], "'--lr': expected a finite number, received nan"),
+        (["train", "iris", "--test-fraction", "nan"], "'--test-fraction'"),
+        (["train", "iris", "--hidden", "9" * 20], "expected sizes such as 64,64"),
         (["train"], "Missing argument 'DATA'"),
         (["predict", "none.safetensors", "iris"], "none.safetensors: expected a model file, received no such file"),
         (["foo"], "No such command 'foo'"),
@@ -209,6 +214,64 @@ def test_mistakes_at_predict(run):
         assert (code, out) == (2, "")
         assert message in err
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_tiny_layers_that_die_do_not_alarm_the_gradient_check(run, seed):
+    assert run("train", "iris", "--hidden", "4,4", "--epochs", "1", "--seed", seed)[0] == 0
+
+
+def test_constant_features_do_not_alarm_the_gradient_check(run):
+    Path("constant.csv").write_text("a,b,label\n" + "1,2,x\n1,2,y\n" * 16)
+    assert run("train", "constant.csv", "--target", "label", "--epochs", "1")[0] == 0
+    options = ["--optimizer", "lbfgs", "--hidden", "none", "--label-smoothing", "0"]
+    assert run("train", "constant.csv", "--target", "label", *options)[0] == 0
+
+
+def test_class_names_are_shown_as_they_are(run):
+    rows = "".join(f"{k},{name}\n" for k, name in enumerate(["[/b]", "[red]y"] * 16))
+    Path("markup.csv").write_text("a,label\n" + rows)
+    code, out, _ = run("train", "markup.csv", "--target", "label", "--epochs", "1", "--out", "run")
+    assert code == 0
+    assert "[/b]" in out
+    assert "[red]y" in out
+    assert run("predict", "run/model.safetensors", "markup.csv", "--target", "label")[0] == 0
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("csv", ["00", "01"]), ("npz", [False, True])])
+def test_labels_are_recognised_in_the_form_they_were_trained_in(run, kind, labels):
+    x = np.arange(32.0)[:, None]
+    if kind == "csv":
+        Path("d.csv").write_text("a,label\n" + "".join(f"{v[0]},{labels[int(v[0] > 15)]}\n" for v in x))
+    else:
+        np.savez("d.npz", x=x, label=x[:, 0] > 15)
+    assert run("train", f"d.{kind}", "--target", "label", *QUICK, "--out", "run")[0] == 0
+    assert run("predict", "run/model.safetensors", f"d.{kind}", "--target", "label")[0] == 0
+
+
+def test_a_large_common_offset_costs_no_accuracy(run):
+    Path("time.csv").write_text("t,label\n" + "".join(f"{1700000000 + i},{'early' if i < 100 else 'late'}\n" for i in range(200)))
+    run("train", "time.csv", "--target", "label", "--out", "run")
+    assert json.loads(Path("run/history.json").read_text())["held_out"]["accuracy"] >= 0.95
+
+
+def test_features_that_cannot_be_held_are_named(run):
+    run("train", "iris", *QUICK, "--out", "run")
+    header = ",".join(f'"{name}"' for name in read("iris").features)
+    Path("big.csv").write_text(f"{header}\n1,2,3,4\n1e300,2,3,4\n")
+    code, out, err = run("predict", "run/model.safetensors", "big.csv")
+    assert (code, out) == (2, "")
+    assert "big.csv: expected features that float32 can hold, received others in example 1" in err
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_training(run):
+    Path("file").write_text("mine")
+    for out in ("file", "file/sub"):
+        code, text, err = run("train", "iris", *QUICK, "--out", out)
+        assert code == 2
+        assert "epoch" not in text
+        assert err.count("\n") == 1
+    assert Path("file").read_text() == "mine"
 
 
 def test_a_run_that_diverges_keeps_the_last_good_weights(run):

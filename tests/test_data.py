@@ -58,6 +58,24 @@ def test_csv_without_header_and_whole_labels_in_numerical_order(tmp_path):
     assert mostly.classes == ("setosa", "virginica")
 
 
+def test_a_header_of_numbers_is_a_header_if_the_target_is_in_it(tmp_path):
+    data = read(write(tmp_path / "d.csv", "2019,2020,2021,label\n1,2,3,a\n4,5,6,b\n"), "label")
+    assert data.features == ("2019", "2020", "2021")
+    assert read(write(tmp_path / "e.csv", "a\u2028b,label\n1,x\n2,y\n"), "label").features == ("a\u2028b",)
+
+
+def test_files_that_are_npz_by_name_only(tmp_path):
+    import zipfile
+
+    np.save(tmp_path / "one.npy", np.ones(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    for name in ("one.npz", "zip.npz"):
+        with pytest.raises(DataError, match=rf"{name}: expected an \.npz archive of plain arrays"):
+            read(str(tmp_path / name))
+
+
 def test_npz(tmp_path):
     x = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
     np.savez(tmp_path / "d.npz", images=x, x=x, y=np.array([3, 1, 3, 1]), named=np.array(["b", "a", "b", "a"]))

@@ -234,6 +234,34 @@ def test_sigmoid_and_tanh_slopes_keep_their_digits_where_the_output_is_one():
             assert abs(bp.Tanh().rule.slope(np.array([sign * x]))[0] / float(1 / mpmath.cosh(x) ** 2) - 1) <= 1e-15
 
 
+def test_whole_numbers_are_taken_as_numbers():
+    x = np.array([[1, 2, 5]])
+    for layer in (bp.Softmax(), bp.LogSoftmax(), bp.LeakyReLU(), bp.Sigmoid(), bp.Standardize(np.full(3, 1.5), np.full(3, 0.5))):
+        expected, _ = layer.forward({}, x.astype(float))
+        assert np.array_equal(layer.forward({}, x)[0], expected)
+        assert np.array_equal(layer.jacobian({}, x), layer.jacobian({}, x.astype(float)))
+
+
+def test_hyperparameters_of_numpy_types_do_not_widen_single_precision():
+    x = np.ones((2, 3), dtype=np.float32)
+    for layer in (bp.Softmax(temperature=np.float64(2)), bp.LeakyReLU(np.float64(0.1)), bp.Dropout(np.float64(0.5))):
+        assert layer.forward({}, x, train=True, rng=np.random.default_rng(0))[0].dtype == np.float32
+
+
+def test_the_tanh_form_of_gelu_stays_finite_far_out():
+    x = np.array([-1e30, -1e5, 1e5, 1e30], dtype=np.float32)
+    assert bp.GELU("tanh").rule.slope(x).tolist() == [0, 0, 1, 1]
+
+
+def test_a_mask_belongs_to_the_layer_and_is_the_same_for_every_example():
+    mask = np.array([True, False, True])
+    layer = bp.Softmax(mask=mask)
+    mask[:] = True
+    assert layer.forward({}, np.zeros((1, 3)))[0].tolist() == [[0.5, 0.0, 0.5]]
+    with pytest.raises(bp.ShapeError, match="mask that broadcasts"):
+        bp.Softmax(mask=np.ones((2, 3), dtype=bool)).forward({}, np.zeros((2, 3)))
+
+
 def test_conventions_at_kinks():
     zero = np.zeros((1, 1))
     assert bp.ReLU().rule.slope(zero).item() == 0

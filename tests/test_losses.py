@@ -193,6 +193,15 @@ def test_a_mean_over_nothing_is_zero_with_a_zero_gradient():
         (lambda: bp.SquaredError()(Z, REALS[:, :2]), ValueError, "expected shape (5, 4), received (5, 2)"),
         (lambda: bp.BinaryCrossEntropy()(Z, 2 * BITS), ValueError, "from 0 to 1"),
         (lambda: bp.Huber(delta=0), ValueError, "delta"),
+        (lambda: bp.SquaredError()(Z, np.full((N, C), np.nan)), ValueError, "target: expected finite numbers, received nan"),
+        (lambda: bp.SquaredError()(Z, REALS, np.full(N, np.inf)), ValueError, "sample_weight: expected finite numbers"),
+        (
+            lambda: bp.BinaryCrossEntropy(class_weight=[1, -2, 3, 4]),
+            ValueError,
+            "class_weight: expected finite numbers that are not",
+        ),
+        (lambda: bp.BinaryCrossEntropy(class_weight=[1, 2])(Z, BITS), ValueError, "expected one a label"),
+        (lambda: bp.BinaryCrossEntropy(class_weight=np.ones((N, 1))), ValueError, "shape (classes,), received (5, 1)"),
         (lambda: bp.CrossEntropy()(np.array([["a"]]), [0]), TypeError, "expected numbers"),
     ],
 )

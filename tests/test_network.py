@@ -239,6 +239,9 @@ def test_a_fused_softmax_keeps_its_mask_and_temperature():
         ([bp.Linear(3), bp.Sigmoid()], bp.CrossEntropy(), True),
         ([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), False),
         ([bp.Linear(3), bp.LogSoftmax()], bp.CrossEntropy(), False),
+        ([bp.Linear(3), bp.Residual(bp.Softmax(), bp.Softmax())], bp.CrossEntropy(), True),
+        ([bp.Linear(3), bp.Softmax(), bp.Concatenate(bp.Softmax(), bp.Identity()), bp.Linear(3)], bp.CrossEntropy(), True),
+        ([bp.Linear(3), bp.Concatenate(bp.Softmax())], bp.CrossEntropy(), True),
         ([bp.Linear(3)], bp.CrossEntropy(), False),
         ([bp.Linear(3), bp.Softmax(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), False),
         ([bp.Linear(3), bp.Softmax()], bp.SquaredError(), False),
@@ -255,6 +258,39 @@ def test_a_double_softmax_cannot_happen_silently(layers, loss, warns):
     _, gradient = network.loss_and_gradient(X, t)
     numerical = jacobian(lambda p: network.loss(X, t, parameters=p), network.parameters)
     assert relative_error(gradient, numerical) <= 1e-7  # and the gradient is right all the same
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "t"),
+    [
+        ([bp.Softmax()], bp.CrossEntropy(), LABELS),
+        ([bp.Sigmoid()], bp.BinaryCrossEntropy(), RNG.random((7, 5)) > 0.5),
+        ([bp.Softmax(axis=1)], bp.CrossEntropy(), LABELS),
+        ([bp.Linear(3), bp.Softmax(axis=1)], bp.CrossEntropy(), LABELS),
+    ],
+    ids=repr,
+)
+def test_one_layer_and_a_positive_last_axis_are_fused_too(layers, loss, t):
+    network = bp.Network(layers, loss).initialise(X, seed=0)
+    y = network.predict(X)
+    assert network.fused
+    if isinstance(loss, bp.CrossEntropy):
+        expected = -np.mean(np.log(y[np.arange(7), LABELS]))
+    else:
+        expected = -np.mean(np.sum(np.where(t, np.log(y), np.log(1 - y)), axis=1))
+    assert network.loss(X, t) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_large_common_offset_of_a_feature_costs_no_digits_in_single_precision():
+    times = 1.7e9 + np.arange(200.0)[:, None]
+    network = bp.Network([bp.Standardize.fit(times), bp.Linear(1, init_weights="he")], dtype="float32").initialise(times, seed=0)
+    twin = bp.Network(network.chain, dtype="float64").initialise(times, seed=0)
+    assert relative_error(network.predict(times), twin.predict(times)) <= 1e-6
+    assert relative_error(network.jacobian(times), twin.jacobian(times)) <= 1e-6
+    assert (
+        relative_error(twin.jacobian(times), np.stack([jacobian(twin.predict, times[i : i + 1])[0, :, 0] for i in range(200)]))
+        <= 1e-7
+    )
 
 
 def test_parameters_are_one_vector_and_the_layers_see_what_is_written_into_it():
@@ -308,6 +344,14 @@ def test_torch_and_jax_like_inputs_are_taken():
         (lambda n: bp.Network([bp.Linear(2)], dtype="int8"), ValueError, "float32 or float64, received 'int8'"),
         (lambda n: bp.Network([bp.Linear(2)]).initialise(X[0]), ValueError, "x: expected shape (N, features)"),
         (lambda n: bp.Network([bp.Linear(2), bp.Residual(bp.Linear(3))]).initialise(X), ValueError, "layer 1, Residual(Linear(3))"),
+        (lambda n: bp.Network(5), TypeError, "expected layers, received 5"),
+        (lambda n: n.loss_and_gradient(X, LABELS, out=np.empty(50)), ValueError, "out: expected shape (39,)"),
+        (lambda n: n.loss(X + 1j, LABELS), TypeError, "expected real numbers"),
+        (
+            lambda n: bp.Network([bp.Linear(3), bp.Softmax(mask=[True, True, False])], bp.CrossEntropy(label_smoothing=0.1)),
+            ValueError,
+            "label_smoothing=0 with a masked softmax",
+        ),
         (lambda n: n.predict([[1, 2], [3]]), TypeError, "x: expected a rectangular array"),
     ],
 )

@@ -89,6 +89,7 @@ def test_clipping_shortens_long_gradients_and_leaves_short_ones():
         (lambda: bp.sgd(0.1, momentum=1.0), "momentum"),
         (lambda: bp.adam(b1=2), "b1"),
         (lambda: bp.clip_by_norm(0), "limit"),
+        (lambda: bp.sgd(0.1, nesterov=True), "momentum above 0"),
         (lambda: bp.step_decay(0.1, 0), "every"),
         (lambda: bp.lbfgs(memory=0), "memory"),
     ],

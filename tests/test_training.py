@@ -139,6 +139,54 @@ def test_a_loss_that_runs_away_names_the_layer_and_keeps_the_last_good_weights()
     assert "learning rate" in str(caught.value)
 
 
+@pytest.mark.parametrize("rate", [1e30, 1e38])
+def test_a_last_step_that_runs_away_is_noticed(rate):
+    model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), dtype="float32")
+    with pytest.raises(bp.DivergenceError, match="expected finite numbers"):
+        list(bp.train(model, X, T, optimizer=bp.sgd(rate), epochs=1, batch_size=120, seed=0))
+    assert np.isfinite(model.loss(X, T))
+
+
+def test_lbfgs_names_what_is_not_finite_at_its_start():
+    model = bp.Network([bp.Linear(1)], bp.SquaredError()).initialise(X, seed=0)
+    model.parameters[:] = 1e200
+    with pytest.raises(bp.DivergenceError, match="the loss"):
+        list(bp.train(model, X, X[:, :1], optimizer=bp.lbfgs(), seed=0))
+
+
+def test_lbfgs_that_begins_at_the_optimum_gives_one_record():
+    model = bp.Network([bp.Linear(2, init_weights="zeros"), bp.Softmax()], bp.CrossEntropy())
+    x, t = np.ones((4, 2)), np.array([0, 1, 0, 1])
+    records = list(bp.train(model, x, t, optimizer=bp.lbfgs(), epochs=10, seed=0))
+    assert [r.train_loss for r in records] == [pytest.approx(np.log(2))]
+
+
+def test_an_interrupt_ends_an_lbfgs_run(monkeypatch):
+    import threading
+
+    model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy())
+    run = bp.train(model, X, T, optimizer=bp.lbfgs(), epochs=100, seed=0)
+    next(run)
+    with pytest.raises(KeyboardInterrupt):
+        run.throw(KeyboardInterrupt)
+    assert not [thread for thread in threading.enumerate() if thread.name == "lbfgs"]
+
+
+def test_early_stopping_minds_nan_and_the_direction():
+    stop = bp.EarlyStopping("train_mae", mode="min")
+    assert stop.better(1.0, 2.0)
+    assert not stop.better(2.0, 1.0)
+    assert bp.EarlyStopping("validation_loss").better(5.0, float("nan"))
+    assert not bp.EarlyStopping("validation_loss").better(float("nan"), 5.0)
+
+
+def test_ignored_examples_do_not_count_in_the_accuracy():
+    model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(ignore_index=-1)).initialise(X, seed=0)
+    t = np.where(np.arange(120) % 2, -1, model.predict(X).argmax(1))
+    *_, record = bp.train(model, X, t, optimizer=bp.sgd(0.0), epochs=1, seed=0)
+    assert record.metrics["train_accuracy"] == 1.0
+
+
 def test_a_nan_in_a_parameter_or_a_gradient_is_located():
     model = bp.Network([bp.Linear(4), bp.Sigmoid(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
     model.named_parameters()["2.weight"][0, 0] = np.nan
@@ -153,10 +201,14 @@ def test_a_nan_in_a_parameter_or_a_gradient_is_located():
         ({"batch_size": -1}, "batch_size"),
         ({"sample_weight": np.ones(3)}, "sample_weight: expected 120 entries"),
         ({"early_stopping": bp.EarlyStopping("validation_loss")}, "expected score to be one of"),
+        ({"early_stopping": True}, "expected early_stopping to be an EarlyStopping"),
+        ({"optimizer": "adam"}, "expected an optimizer such as"),
+        ({"optimizer": bp.lbfgs()}, "without dropout"),
+        ({"validation": 0.2}, "expected validation to be a pair"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(bp.ArgumentError, match=message):
+    with pytest.raises(bp.BackproofError, match=message):
         list(bp.train(network(), X, T, **{"epochs": 2, **arguments}))
 
 

@@ -67,7 +67,6 @@ class Network:
         self.l2 = float(l2)
         self.metadata: dict[str, Any] = dict(metadata or {})
         self._given_dtype = self._dtype = None if dtype is None else float_dtype(dtype)
-        self._in_shape: Shape | None = None
         self._store: ParameterVector | None = None
         self._settle(None)
         last = self.layers[-1]
@@ -107,11 +106,10 @@ class Network:
     def initialise_shape(self, in_shape: Shape, seed: int | np.random.Generator | None = None) -> Network:
         """As `initialise`, from the shape of one example."""
         self._dtype = self._dtype or np.dtype(np.float64)
-        self._in_shape = tuple(in_shape)
-        self._store = ParameterVector(self.chain, self._in_shape, np.random.default_rng(seed), self._dtype)
+        self._store = ParameterVector(self.chain, tuple(in_shape), np.random.default_rng(seed), self._dtype)
         last = self.layers[-1]
         if isinstance(last, Softmax) and last.axis > 0:
-            self._settle(1 + len(self.chain.out_shape(self._in_shape)))
+            self._settle(1 + len(self.chain.out_shape(self.in_shape)))
             self._warn()
         return self
 
@@ -119,7 +117,7 @@ class Network:
     def store(self) -> ParameterVector:
         """The flat vector with its views and their layout."""
         if self._store is None:
-            raise _not_initialised()
+            raise NotInitialisedError("the network has no parameters yet: call network.initialise(x, seed) or train it first")
         return self._store
 
     @property
@@ -133,9 +131,7 @@ class Network:
     @property
     def in_shape(self) -> Shape:
         """Shape of one example."""
-        if self._in_shape is None:
-            raise _not_initialised()
-        return self._in_shape
+        return self.store.in_shape
 
     @property
     def layout(self) -> Layout:
@@ -301,7 +297,3 @@ class Network:
         from backproof.summary import describe
 
         return describe(self)
-
-
-def _not_initialised() -> NotInitialisedError:
-    return NotInitialisedError("the network has no parameters yet: call network.initialise(x, seed) or train it first")

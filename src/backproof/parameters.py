@@ -64,6 +64,7 @@ class ParameterVector:
     """The flat vector of a layer's parameters, freshly drawn, with the views that the layer takes."""
 
     def __init__(self, layer: Layer, in_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
+        self.in_shape = in_shape
         drawn = layer.init(rng, in_shape)
         self.layout, self._like = Layout(layer, drawn), _skeleton(drawn)
         self.flat = self.layout.pack(drawn, np.empty(self.layout.size, dtype=dtype))
