@@ -139,12 +139,12 @@ def test_a_loss_that_runs_away_names_the_layer_and_keeps_the_last_good_weights()
     assert "learning rate" in str(caught.value)
 
 
-@pytest.mark.parametrize("rate", [1e30, 1e38])
+@pytest.mark.parametrize("rate", [1e37, 1e40])  # logits overflow; parameters do
 def test_a_last_step_that_runs_away_is_noticed(rate):
     model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), dtype="float32")
     with pytest.raises(bp.DivergenceError, match="expected finite numbers"):
-        list(bp.train(model, X, T, optimizer=bp.sgd(rate), epochs=1, batch_size=120, seed=0))
-    assert np.isfinite(model.loss(X, T))
+        list(bp.train(model, 1000 * X, T, optimizer=bp.sgd(rate), epochs=1, batch_size=120, seed=0))
+    assert np.isfinite(model.loss(1000 * X, T))
 
 
 def test_lbfgs_names_what_is_not_finite_at_its_start():

@@ -43,8 +43,9 @@ def iterations(
     def objective(theta: Array) -> tuple[float, Array]:
         if left.is_set():
             raise _Left
-        loss, gradient = network.loss_and_gradient(x, t, sample_weight, parameters=theta.astype(network.dtype))
-        norm = norm_of(gradient)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # said below, with the layer's name
+            loss, gradient = network.loss_and_gradient(x, t, sample_weight, parameters=theta.astype(network.dtype))
+            norm = norm_of(gradient)
         if not norms and not (math.isfinite(loss) and math.isfinite(norm)):
             raise _not_finite(network, x, t, sample_weight, 1)  # later in a run the line search itself steps back
         norms[theta.tobytes()] = norm
