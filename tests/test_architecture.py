@@ -23,7 +23,7 @@ LEVELS = [
     ["canonical", "parameters", "schedules"],
     ["summary", "curvature"],
     ["network", "optimisers", "metrics"],
-    ["gradcheck", "diagnosis", "data"],
+    ["gradcheck", "diagnosis", "data", "plan"],
     ["saving", "step", "fullbatch"],
     ["training"],
     ["job"],

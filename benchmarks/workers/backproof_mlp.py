@@ -11,8 +11,8 @@ from benchmarks.workers.common import LEARNING_RATE, Job, Problem, job_from_comm
 class OneStep:
     """All that this benchmark knows of backproof's interface is in this class."""
 
-    def __init__(self, job: Job, given: Problem) -> None:
-        self.sizes, self.given = job.sizes, given
+    def __init__(self, job: Job, given: Problem, compiled: bool) -> None:
+        self.sizes, self.given, self.compiled = job.sizes, given, compiled
 
     def reset(self) -> None:
         layers: list[bp.Layer] = []
@@ -24,7 +24,7 @@ class OneStep:
         for i, (weight, bias) in enumerate(zip(self.given.weights, self.given.biases, strict=True)):
             named[f"{2 * i}.weight"][...] = weight.T
             named[f"{2 * i}.bias"][...] = bias
-        self.step = bp.TrainingStep(self.net, bp.adam(LEARNING_RATE))
+        self.step = bp.TrainingStep(self.net, bp.adam(LEARNING_RATE), compiled=self.compiled)
         self.next_batch = cycle(self.given.batches)
 
     def run(self, steps: int) -> None:
@@ -38,7 +38,8 @@ class OneStep:
 
 def main() -> None:
     job = job_from_command_line()
-    trainers = {"TrainingStep": OneStep(job, problem(job))}
+    given = problem(job)
+    trainers = {"compiled": OneStep(job, given, compiled=True), "layers": OneStep(job, given, compiled=False)}
     report(measure(trainers, job), ["numpy", "scipy", "numba"], backproof=bp.__version__)
 
 

@@ -69,8 +69,7 @@ class Network:
         self._given_dtype = self._dtype = None if dtype is None else float_dtype(dtype)
         self._store: ParameterVector | None = None
         self._settle(None)
-        last = self.layers[-1]
-        if not (isinstance(last, Softmax) and last.axis > 0):  # whether that is the last axis, the data will say
+        if not (isinstance(self.layers[-1], Softmax) and self.layers[-1].axis > 0):  # the last axis? the data will say
             self._warn()
 
     # --- structure ---------------------------------------------------------------------------------------------------------
@@ -107,8 +106,7 @@ class Network:
         """As `initialise`, from the shape of one example."""
         self._dtype = self._dtype or np.dtype(np.float64)
         self._store = ParameterVector(self.chain, tuple(in_shape), np.random.default_rng(seed), self._dtype)
-        last = self.layers[-1]
-        if isinstance(last, Softmax) and last.axis > 0:
+        if isinstance(self.layers[-1], Softmax) and self.layers[-1].axis > 0:
             self._settle(1 + len(self.chain.out_shape(self.in_shape)))
             self._warn()
         return self
@@ -175,8 +173,11 @@ class Network:
             raise ShapeError(f"x: expected shape (N, {', '.join(map(str, self.in_shape))}), received {data.shape}")
         if self._first is not None:
             data, _ = self._first.forward({}, data.astype(np.float64, copy=False))
+        wanted = dtype or self.dtype
+        if data.dtype == wanted:
+            return data
         with np.errstate(over="ignore"):
-            return data.astype(self.dtype if dtype is None else dtype, copy=False)
+            return data.astype(wanted)
 
     def _to_inputs(self, gradients: Array) -> Array:
         """Derivatives with respect to what `prepared` returns (on the last axes) as derivatives with respect to x."""
@@ -279,7 +280,6 @@ class Network:
 
         return second_order_product(self, x, t, v, sample_weight, exact=False)
 
-    # --- for people --------------------------------------------------------------------------------------------------------
     def copy(self) -> Network:
         """A network of the same layers and loss with its own parameters."""
         twin = copy.copy(self)

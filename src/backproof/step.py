@@ -8,11 +8,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from backproof._errors import DivergenceError
+from backproof._errors import ArgumentError, DivergenceError
 from backproof.arrays import Array, to_numpy
 from backproof.diagnosis import first_not_finite
+from backproof.losses import CrossEntropy
 from backproof.network import Network
-from backproof.optimisers import Optimizer, norm_of
+from backproof.optimisers import Optimizer, norm_of, require_optimizer
+from backproof.plan import compiled_plan, obstacle
 
 
 class TrainingStep:
@@ -20,6 +22,10 @@ class TrainingStep:
 
     `gradient_norm` is that of the last step, `count` the number of steps made. When the loss or the gradient is not finite the
     parameters go back to the last ones whose loss was, and `DivergenceError` names the first layer that is not finite.
+
+    `compiled=True` takes the compiled step of a plain network (`backproof.plan`; `ArgumentError` if this one has none): several
+    times faster for small networks, after some seconds of compiling, once. Its gradients equal the layers' to rounding. With Adam
+    the whole gradient is never formed, unless `norm=True` asks for its norm; otherwise `gradient_norm` is nan.
 
     >>> import numpy as np
     >>> from backproof import CrossEntropy, Linear, Network, Softmax, sgd
@@ -30,20 +36,35 @@ class TrainingStep:
     True
     """
 
-    def __init__(self, network: Network, optimizer: Optimizer, rng: np.random.Generator | None = None) -> None:
+    def __init__(
+        self, network: Network, optimizer: Optimizer, rng: np.random.Generator | None = None, *, compiled: bool = False
+    ) -> None:
+        require_optimizer(optimizer, "TrainingStep")
         self.network, self.optimizer = network, optimizer
         self.rng = rng if rng is not None or not network.chain.is_random else np.random.default_rng()
         self.count = 0
         self.gradient = np.empty_like(network.parameters)
-        self.gradient_norm = 0.0
+        self.gradient_norm = math.nan
         self._state = optimizer.init(network.parameters)
-        self._last_good = network.parameters.copy()
+        self._last_good, self._previous = network.parameters.copy(), network.parameters.copy()
+        self._random = network.chain.is_random
+        self._plan = None
+        if compiled:
+            why_not = obstacle(network)
+            if why_not is not None:
+                raise ArgumentError(f"TrainingStep: expected a plain network with compiled=True, received {why_not}")
+            self._plan = compiled_plan(network)
+        self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
 
-    def __call__(self, x: Array, t: Array, sample_weight: object = None) -> float:
-        random = self.network.chain.is_random
-        before = copy.deepcopy(self.rng) if random else None
+    def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
+        if self._fused and not norm:
+            return self._fused_step(x, t, sample_weight)
+        before = copy.deepcopy(self.rng) if self._random else None
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # said below, with the layer's name
-            loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
+            if self._plan is not None:
+                loss = self._plan.loss_and_gradient(*self._planned(x, t, sample_weight), out=self.gradient)
+            else:
+                loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
             self.gradient_norm = norm_of(self.gradient)
             if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
                 self.diverged(x, t, sample_weight, before)
@@ -53,6 +74,37 @@ class TrainingStep:
             parameters += step
         self.count += 1
         return loss
+
+    def _fused_step(self, x: Array, t: Array, sample_weight: object) -> float:
+        """Loss, gradient and Adam in one compiled call, which changes nothing where the loss is not finite."""
+        assert self._plan is not None
+        options, state = self.optimizer.options, self._state
+        rate = options["learning_rate"]
+        arguments = self._planned(x, t, sample_weight)
+        np.copyto(self._previous, arguments[0])
+        loss = self._plan.adam_step(
+            arguments[0], state["mean"], state["mean_square"], *arguments[1:],
+            learning_rate=rate(state["count"]) if callable(rate) else rate, b1=options["b1"], b2=options["b2"],
+            eps=options["eps"], step=state["count"] + 1, weight_decay=options["weight_decay"],
+        )  # fmt: skip
+        if not math.isfinite(loss):
+            self.diverged(x, t, sample_weight)
+        self._last_good, self._previous = self._previous, self._last_good
+        state["count"] += 1
+        self.count += 1
+        self.gradient_norm = math.nan
+        return loss
+
+    def _planned(self, x: Array, t: Array, sample_weight: object) -> tuple[Array, Array, Array, Array | None]:
+        """(parameters, x, t, row weights) as the compiled step takes them; labels it checks itself."""
+        network = self.network
+        data, loss = network.prepared(x), network.objective
+        targets = to_numpy(t, "t")
+        if targets.ndim != 1 or targets.dtype.kind not in "iu" or not isinstance(loss, CrossEntropy):
+            outputs = network.chain.out_shape(network.in_shape)
+            targets = loss.targets(np.broadcast_to(network.dtype.type(0), (len(data), *outputs)), targets)
+        weights = None if sample_weight is None else loss.row_weights((len(data),), sample_weight)
+        return network.parameters, data, targets, weights
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:
         """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""

@@ -15,9 +15,11 @@ from backproof.layers.base import require_count, require_number
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
 from backproof.optimisers import FullBatch, Optimizer, adam, require_optimizer
+from backproof.plan import obstacle
 from backproof.step import TrainingStep
 
 _ROWS_AT_ONCE = 8192
+_WORTH_COMPILING = 30.0  # seconds: compiling takes about ten, once
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Record:
     """One epoch of training.
 
     train_loss is the mean over the epoch's batches as they were trained on (dropout included, penalty included);
-    validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is the mean over the epoch's
-    steps. seconds counts from the start of training.
+    validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is that of the epoch's
+    last step. seconds counts from the start of training.
     """
 
     epoch: int
@@ -86,13 +88,15 @@ def train(
     seed: int | np.random.Generator | None = None,
     metrics: Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
+    compiled: bool | None = None,
 ) -> Iterator[Record]:
     """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
     iteration an epoch. `validation` is a pair (x, t). `metrics` maps names to functions of (logits, targets); they are reported
-    as "validation_NAME", or "train_NAME" where there is no validation set.
+    as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a plain
+    network (see `TrainingStep`), False the layers; by default it is taken where training would last long enough to gain from it.
 
     Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
     weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
@@ -128,10 +132,18 @@ def train(
 
         passes = iterations(network, inputs, targets, weights, optimizer, epochs)
     else:
-        step = watch.step = TrainingStep(network, optimizer, rng)
+        if compiled is None:
+            compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
+        step = watch.step = TrainingStep(network, optimizer, rng, compiled=compiled)
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
     records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
     return _stopping(network, records, early_stopping)
+
+
+def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> float:
+    """Seconds that training by layers takes, roughly: so many steps of some fixed cost and six operations a parameter and row."""
+    steps = epochs * -(-examples // batch_size)
+    return steps * 2e-4 + 6.0 * epochs * examples * network.parameters.size / 5e10
 
 
 def _pair(validation: object) -> tuple[object, object]:
@@ -155,16 +167,16 @@ def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Ar
 def _epoch(
     step: TrainingStep, x: Array, t: Array, weights: Array | None, batch_size: int, rng: np.random.Generator
 ) -> tuple[int, float, float]:
-    """One pass over the examples in random order: steps made so far, means of the loss and of the gradient's norm."""
-    n, loss, norm = len(x), 0.0, 0.0
+    """One pass over the examples in random order: steps made so far, mean of the loss, norm of the last gradient."""
+    n, loss = len(x), 0.0
     order = rng.permutation(n)
     for start in range(0, n, batch_size):
         rows = order[start : start + batch_size]
-        value = step(x[rows], t[rows], None if weights is None else weights[rows])
+        last = start + batch_size >= n
+        value = step(x[rows], t[rows], None if weights is None else weights[rows], norm=last)
         loss += value * len(rows)
-        norm += step.gradient_norm * len(rows)
     step.require_finite_parameters(x, t)
-    return step.count, loss / n, norm / n
+    return step.count, loss / n, step.gradient_norm
 
 
 class _Watch:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backproof._errors import ArgumentError, ShapeError
-from backproof.arrays import Array, as_floats
+from backproof.arrays import Array, Shape, as_floats
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,8 @@ class Loss:
         return 1.0
 
     # --- the reduction -----------------------------------------------------------------------------------------------------
-    def _weights(self, z: Array, t: Array, shape: tuple[int, ...], sample_weight: object) -> Array:
+    def row_weights(self, shape: Shape, sample_weight: object = None, counts: Array | float = 1.0) -> Array:
+        """The w_n: sample weights, divided by their sum (each times what its example counts) if the reduction is a mean."""
         weight = np.ones(shape)
         if sample_weight is not None:
             weight = as_floats(sample_weight, "sample_weight", np.float64)
@@ -63,14 +64,14 @@ class Loss:
             require_weights(weight, "sample_weight")
         if self.reduction == "sum":
             return weight
-        total = float(np.sum(weight * self.counts(z, t)))
+        total = float(np.sum(weight * counts))
         return weight / total if total > 0 else np.zeros(shape)
 
     def reduced(self, z: Array, target: object, sample_weight: object = None) -> tuple[float, Array]:
         """E and dE/dz, without a look at what kind of numbers z holds."""
         t = self.targets(z, target)
         values, gradients = self.rows(z, t)
-        weight = self._weights(z, t, values.shape, sample_weight)
+        weight = self.row_weights(values.shape, sample_weight, self.counts(z, t))
         value = float(np.sum(np.where(weight == 0, 0.0, weight * values)))
         return value, _scaled_rows(weight, gradients).astype(z.dtype, copy=False)
 
@@ -78,7 +79,7 @@ class Loss:
         """H v with H = d^2E/dz^2: shape of z. Block diagonal over the examples."""
         t = self.targets(z, target)
         product = self.hessian_rows(z, t, v)
-        weight = self._weights(z, t, z.shape[: self._row_axes(z)], sample_weight)
+        weight = self.row_weights(z.shape[: self._row_axes(z)], sample_weight, self.counts(z, t))
         return _scaled_rows(weight, product).astype(z.dtype, copy=False)
 
     def _row_axes(self, z: Array) -> int:

@@ -1,0 +1,180 @@
+"""One training step of a multi-layer perceptron, compiled whole: forward, loss, backward, and the optimiser's update.
+
+    forward     z_l = W_l x_l + b_l,  x_{l+1} = f_l(z_l)             panel by panel of examples
+    loss        dz_L = dE/dz_L, in place of the scores
+    backward    dx_l = W_l^T dz_l,  dz_{l-1} = dx_l * f'_{l-1}(z)    never for the input itself
+    weights     dW_l = dz_l x_l^T,  db_l = dz_l 1                    by blocks of rows, over all examples; then Adam on the block
+
+Panels are independent of each other up to the weights' gradients, and rows of weights are independent after that: so any number of
+threads can take panels, wait for each other once, and take blocks of rows. Who takes what changes no bit of the result. A block of
+rows is updated while its gradient is still in the cache; the whole gradient is never in memory unless it is asked for.
+
+Threads are not waited for: a helper that arrives late finds the tickets of its step withdrawn, and goes.
+"""
+
+from __future__ import annotations
+
+import math
+
+from backproof.arrays import Array
+from backproof.kernels.adam import adam_run, corrections
+from backproof.kernels.compiled import atomic_add, atomic_exchange_if, atomic_read, compiled, get, pause, pointer_at, put, start_of
+from backproof.kernels.panel_losses import (
+    BINARY,
+    LABELS,
+    PROBABILITIES,
+    half_squared,
+    sigmoid_binary,
+    softmax_labels,
+    softmax_probabilities,
+)
+from backproof.kernels.panels import flip_panel, forward_product, input_product, load_panel, row_sum, weight_product
+from backproof.kernels.pointwise import activate, multiply_slope
+from backproof.kernels.rows import width_of
+
+# The table of integers that describes a network. Numbers that threads change lie on cache lines of their own.
+LAYERS, LOSS, PACK, PACK_SIZE, GRADIENT, GRADIENT_SIZE, LOSSES, SCRATCH, SCRATCH_SIZE, CHUNK, TEAM = range(11)
+DOUBLES, WEIGHTS, WORK, FIRST, SECOND, THIRD = range(11, 17)  # addresses; the last three of parameters and moments, or the gradient
+NEXT_PANELS, DONE_PANELS, NEXT_ROWS, BAD_LABEL, TICKETS = 32, 40, 48, 56, 64
+MEMBERS = 16  # at most so many threads
+FIRST_LAYER = TICKETS + 8 * MEMBERS
+INPUTS, OUTPUTS, WEIGHT, BIAS, CODE, INPUT, FLIPPED, DELTA, SLOPE, ROWS, FIELDS = range(11)
+
+
+@compiled(inline=True)
+def forward_backward(
+    table: Array, doubles: Array, work: Array, p: Array, x: Array, labels: Array, targets: Array, weights: Array,
+    examples: int, first: int, last: int, member: int,
+) -> None:  # fmt: skip
+    """Panels first <= . < last: activations, the loss of each panel, and dE/dz of every layer."""
+    width = width_of(work)
+    panels = (examples + width - 1) // width
+    end = FIRST_LAYER + FIELDS * get(table, LAYERS)
+    layer = FIRST_LAYER
+    for panel in range(first, last):
+        load_panel(
+            x, examples, get(table, layer + INPUTS), panel, work, get(table, layer + INPUT), get(table, layer + FLIPPED), panels
+        )
+    for number in range(get(table, LAYERS)):
+        layer = FIRST_LAYER + FIELDS * number
+        following = layer + FIELDS
+        inputs, outputs, code = get(table, layer + INPUTS), get(table, layer + OUTPUTS), get(table, layer + CODE)
+        y0 = get(table, following + INPUT) if following < end else get(table, layer + DELTA)
+        forward_product(p, get(table, layer + WEIGHT), outputs, inputs, work, get(table, layer + INPUT), work, y0, first, last)
+        for panel in range(first, last):
+            at, s0 = panel * outputs * width, get(table, layer + SLOPE)
+            activate(code, get(doubles, number), p, get(table, layer + BIAS), work, y0 + at, s0 + at, outputs)
+            if following < end:
+                flip_panel(work, y0, outputs, panel, get(table, following + FLIPPED), panels)
+
+    layer = end - FIELDS
+    outputs, e0 = get(table, layer + OUTPUTS), get(table, SCRATCH) + member * get(table, SCRATCH_SIZE)
+    for panel in range(first, last):
+        z0, n0 = get(table, layer + DELTA) + panel * outputs * width, panel * width
+        count = min(width, examples - n0)
+        if get(table, LOSS) == LABELS:
+            value = math.nan
+            good = True
+            for n in range(n0, n0 + count):
+                if get(labels, n) < 0 or get(labels, n) >= outputs:
+                    good = False
+                    put(table, BAD_LABEL, n)
+            if good:
+                value = softmax_labels(work, z0, outputs, labels, n0, count, weights, doubles, e0)
+        elif get(table, LOSS) == PROBABILITIES:
+            value = softmax_probabilities(work, z0, outputs, targets, n0, count, weights, doubles, e0)
+        elif get(table, LOSS) == BINARY:
+            value = sigmoid_binary(work, z0, outputs, targets, n0, count, weights)
+        else:
+            value = half_squared(work, z0, outputs, targets, n0, count, weights)
+        put(doubles, get(table, LOSSES) + panel, value)
+
+    for number in range(get(table, LAYERS) - 1, 0, -1):
+        layer = FIRST_LAYER + FIELDS * number
+        before = layer - FIELDS
+        inputs, outputs, code = get(table, layer + INPUTS), get(table, layer + OUTPUTS), get(table, before + CODE)
+        x0, d0, s0 = get(table, layer + INPUT), get(table, before + DELTA), get(table, before + SLOPE)
+        pack0 = get(table, PACK) + member * get(table, PACK_SIZE)
+        input_product(p, get(table, layer + WEIGHT), outputs, inputs, work, get(table, layer + DELTA), work, d0, first, last, pack0)
+        for panel in range(first, last):
+            at = panel * inputs * width
+            multiply_slope(code, get(doubles, number - 1), work, x0 + at, s0 + at, d0 + at, inputs)
+
+
+def step(
+    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, update: bool,
+    learning_rate: float, b1: float, b2: float, eps: float, number: int, decay: float,
+) -> float:  # fmt: skip
+    """The step as its leader (member 0) and its helpers run it; the leader's result is the loss.
+
+    With `update`, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
+    is changed.
+    A helper's ticket is 0 when closed, 2 generation when open, 2 generation + 1 when taken; without the ticket of this very step
+    it leaves everything alone.
+    """
+    table, x, examples = start_of(facts), start_of(inputs), len(inputs)
+    doubles, weights = pointer_at(table, DOUBLES, 0.0), pointer_at(table, WEIGHTS, 0.0)
+    work, p = pointer_at(table, WORK, x), pointer_at(table, FIRST, x)
+    m, v = pointer_at(table, SECOND, x), pointer_at(table, THIRD, x)
+    chunk, members, width = get(table, CHUNK), get(table, TEAM), width_of(x)
+    panels = (examples + width - 1) // width
+    chunks = (panels + chunk - 1) // chunk
+    if member == 0:
+        put(table, NEXT_PANELS, 0)
+        put(table, DONE_PANELS, 0)
+        put(table, NEXT_ROWS, 0)
+        put(table, BAD_LABEL, -1)
+        for helper in range(1, members):
+            atomic_exchange_if(table, TICKETS + 8 * helper, 0, 2 * generation)
+    elif not atomic_exchange_if(table, TICKETS + 8 * member, 2 * generation, 2 * generation + 1):
+        return 0.0
+
+    # Take panels until none is left; wait for those that others hold.
+    turn = atomic_add(table, NEXT_PANELS, 1)
+    while turn < chunks:
+        last = min(panels, (turn + 1) * chunk)
+        forward_backward(
+            table, doubles, work, p, x, start_of(labels), start_of(targets), weights, examples, turn * chunk, last, member
+        )
+        atomic_add(table, DONE_PANELS, 1)
+        turn = atomic_add(table, NEXT_PANELS, 1)
+    while atomic_read(table, DONE_PANELS) < chunks:
+        pause()
+    loss = 0.0
+    for panel in range(panels):
+        loss += get(doubles, get(table, LOSSES) + panel)
+
+    # Take blocks of rows until none is left: their gradient at g0, that of their biases behind it, and what is done with both.
+    rate, root = corrections(learning_rate, b1, b2, number)
+    g0 = get(table, GRADIENT) + member * get(table, GRADIENT_SIZE)
+    turn = atomic_add(table, NEXT_ROWS, 1)
+    passed = 0
+    for layer in range(FIRST_LAYER, FIRST_LAYER + FIELDS * get(table, LAYERS) if math.isfinite(loss) else 0, FIELDS):
+        wide, outputs, block = get(table, layer + INPUTS), get(table, layer + OUTPUTS), get(table, layer + ROWS)
+        d0, w0, b0 = get(table, layer + DELTA), get(table, layer + WEIGHT), get(table, layer + BIAS)
+        blocks = (outputs + block - 1) // block
+        while turn < passed + blocks:
+            o = (turn - passed) * block
+            rows = min(block, outputs - o)
+            count = rows * wide
+            weight_product(work, d0, outputs, o, rows, get(table, layer + FLIPPED), wide, panels, g0)
+            if b0 >= 0:
+                for r in range(rows):
+                    put(work, g0 + count + r, row_sum(work, d0 + (o + r) * width, outputs * width, panels))
+            for part in range(2 if b0 >= 0 else 1):
+                to, of, size = (w0 + o * wide, g0, count) if part == 0 else (b0 + o, g0 + count, rows)
+                if update:
+                    adam_run(p, to, m, v, work, of, size, rate, b1, b2, eps, root, learning_rate * decay)
+                else:
+                    for j in range(size):
+                        put(m, to + j, get(work, of + j))
+            turn = atomic_add(table, NEXT_ROWS, 1)
+        passed += blocks
+
+    if member > 0:
+        atomic_exchange_if(table, TICKETS + 8 * member, 2 * generation + 1, 0)
+    for helper in range(1, members if member == 0 else 0):
+        place = TICKETS + 8 * helper
+        while not atomic_exchange_if(table, place, 2 * generation, 0) and atomic_read(table, place) != 0:
+            pause()
+    return loss

@@ -1,0 +1,151 @@
+"""Losses of the compiled step, on one panel of scores: the value of each example, and the gradient in place of the scores.
+
+The formulas are those of reference.py, in double precision, rounded once. For softmax with cross-entropy, k the largest score,
+d_i = z_i - z_k, s = sum over i != k of exp(d_i), T = sum(t):
+
+    loss = T log1p(s) + sum_i t_i (-d_i)
+    g_i = T exp(d_i) / (1 + s) - t_i        g_k = (sum over j != k of t_j) - T s / (1 + s)
+
+where g_k is written without the cancellation in T h_k - t_k: for a confident right answer it is -s / (1 + s). Examples lie along
+the vector lanes, so that even three classes fill the vectors. A nan in the scores of an example makes its loss nan.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.kernels.compiled import compiled, get, put
+from backproof.kernels.pointwise import exp_negative, log1p_positive
+from backproof.kernels.rows import load, load_wide, splat_wide, store, where_equal, where_greater, wide, width_of
+
+LABELS, PROBABILITIES, BINARY, SQUARED = range(4)
+CODES = {"softmax_cross_entropy": LABELS, "sigmoid_binary_cross_entropy": BINARY, "half_squared_error": SQUARED}
+
+
+@compiled()
+def shifted_exponentials(z: Array, z0: int, classes: int, scratch: Array, e0: int) -> None:
+    """To scratch: the exponentials [class, lane] from e0 on, then four rows: the largest score, its class, s, log1p(s)."""
+    width = width_of(z)
+    behind = e0 + classes * width
+    top = wide(load(z, z0))
+    zero = splat_wide(z, 0.0)
+    which, others = zero, zero
+    for c in range(1, classes):
+        score = wide(load(z, z0 + c * width))
+        which = where_greater(score, top, splat_wide(z, float(c)), which)
+        top = where_greater(score, top, score, top)
+    for c in range(classes):
+        e, _ = exp_negative(wide(load(z, z0 + c * width)) - top)
+        store(scratch, e0 + c * width, e)
+        others += where_equal(which, splat_wide(z, float(c)), zero, e)
+    store(scratch, behind, top)
+    store(scratch, behind + width, which)
+    store(scratch, behind + 2 * width, others)
+    store(scratch, behind + 3 * width, log1p_positive(others))
+
+
+@compiled()
+def softmax_labels(
+    z: Array, z0: int, classes: int, labels: Array, n0: int, count: int, weights: Array, scratch: Array, e0: int
+) -> float:
+    """Softmax with cross-entropy against labels: t is 1 at the label, so g at the label is -s / (1 + s) or h - 1 <= -1/2."""
+    width = width_of(z)
+    behind = e0 + classes * width
+    shifted_exponentials(z, z0, classes, scratch, e0)
+    sum_of_rows = 0.0
+    for lane in range(width):
+        s, share = get(scratch, behind + 2 * width + lane), 0.0
+        if lane < count:
+            label, w = get(labels, n0 + lane), get(weights, n0 + lane)
+            at = e0 + label * width + lane
+            sum_of_rows += w * (
+                get(scratch, behind + 3 * width + lane) + (get(scratch, behind + lane) - get(z, z0 + label * width + lane))
+            )
+            # (1 + s) times the gradient at the label takes the exponential's place; all are divided below
+            put(scratch, at, -s if get(scratch, behind + width + lane) == label else get(scratch, at) - (1.0 + s))
+            share = w / (1.0 + s)
+        put(scratch, behind + lane, share)
+    shares = load_wide(scratch, behind, z)
+    for c in range(classes):
+        store(z, z0 + c * width, load_wide(scratch, e0 + c * width, z) * shares)
+    return sum_of_rows
+
+
+@compiled()
+def softmax_probabilities(
+    z: Array, z0: int, classes: int, targets: Array, n0: int, count: int, weights: Array, scratch: Array, e0: int
+) -> float:
+    """Softmax with cross-entropy against probabilities (or any weights t >= 0); a class with t = 0 costs nothing."""
+    width = width_of(z)
+    behind = e0 + classes * width
+    shifted_exponentials(z, z0, classes, scratch, e0)
+    sum_of_rows = 0.0
+    for lane in range(count):
+        w, s = get(weights, n0 + lane), get(scratch, behind + 2 * width + lane)
+        largest = np.int64(get(scratch, behind + width + lane))
+        mass, rest, lost = 0.0, 0.0, 0.0
+        for c in range(classes):
+            t = np.float64(get(targets, (n0 + lane) * classes + c))
+            mass += t
+            if c != largest:
+                rest += t
+            if t != 0.0:
+                lost += t * (get(scratch, behind + lane) - get(z, z0 + c * width + lane))
+        sum_of_rows += w * (mass * get(scratch, behind + 3 * width + lane) + lost)
+        share = mass / (1.0 + s)
+        for c in range(classes):
+            h = share * get(scratch, e0 + c * width + lane)
+            g = rest - share * s if c == largest else h - get(targets, (n0 + lane) * classes + c)
+            put(z, z0 + c * width + lane, w * g)
+    for c in range(classes):
+        for lane in range(count, width):
+            put(z, z0 + c * width + lane, 0)
+    return sum_of_rows
+
+
+@compiled()
+def sigmoid_binary(z: Array, z0: int, outputs: int, targets: Array, n0: int, count: int, weights: Array) -> float:
+    """t softplus(-z) + (1 - t) softplus(z), summed over the outputs; gradient (1 - t) s(z) - t s(-z), exact at either end."""
+    width = width_of(z)
+    sum_of_rows = 0.0
+    for lane in range(count):
+        lost = 0.0
+        for c in range(outputs):
+            at = z0 + c * width + lane
+            score, t = np.float64(get(z, at)), np.float64(get(targets, (n0 + lane) * outputs + c))
+            e = math.exp(-abs(score))
+            near, far = 1.0 / (1.0 + e), e / (1.0 + e)
+            up, down = (near, far) if score >= 0 else (far, near)
+            both = math.log1p(e)
+            if t != 0.0:
+                lost += t * (both - (0.0 if score >= 0 else score))
+            if t != 1.0:
+                lost += (1.0 - t) * (both + (score if score >= 0 else 0.0))
+            put(z, at, get(weights, n0 + lane) * ((1.0 - t) * up - t * down))
+        sum_of_rows += get(weights, n0 + lane) * lost
+    for c in range(outputs):
+        for lane in range(count, width):
+            put(z, z0 + c * width + lane, 0)
+    return sum_of_rows
+
+
+@compiled()
+def half_squared(z: Array, z0: int, outputs: int, targets: Array, n0: int, count: int, weights: Array) -> float:
+    """sum of (z - t)^2 / 2; gradient z - t."""
+    width = width_of(z)
+    sum_of_rows = 0.0
+    for lane in range(count):
+        lost = 0.0
+        for c in range(outputs):
+            at = z0 + c * width + lane
+            d = np.float64(get(z, at)) - get(targets, (n0 + lane) * outputs + c)
+            lost += 0.5 * d * d
+            put(z, at, get(weights, n0 + lane) * d)
+        sum_of_rows += get(weights, n0 + lane) * lost
+    for c in range(outputs):
+        for lane in range(count, width):
+            put(z, z0 + c * width + lane, 0)
+    return sum_of_rows

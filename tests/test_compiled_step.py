@@ -1,0 +1,111 @@
+"""The compiled training step makes the same steps as the layers do, for every network that has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import backproof as bp
+from backproof.plan import compiled_plan, obstacle
+from tests.numerical import relative_error
+
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=(37, 6))
+LABELS, BITS, REALS = RNG.integers(0, 3, 37), (RNG.random((37, 3)) > 0.5).astype(float), RNG.normal(size=(37, 3))
+ACTIVATIONS = [bp.Sigmoid(), bp.Tanh(), bp.ReLU(), bp.LeakyReLU(0.2), bp.Softplus(), bp.SiLU(), bp.GELU(), bp.GELU("tanh")]
+
+CASES = [([bp.Linear(5), activation, bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), LABELS) for activation in ACTIVATIONS] + [
+    ([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), LABELS),
+    ([bp.Linear(3)], bp.CrossEntropy(), RNG.dirichlet(np.ones(3), 37)),
+    (
+        [bp.Standardize.fit(X), bp.Linear(7, bias=False), bp.Tanh(), bp.Linear(4), bp.ReLU(), bp.Linear(3)],
+        bp.CrossEntropy(),
+        LABELS,
+    ),
+    ([bp.Linear(5), bp.Tanh(), bp.Linear(3), bp.Sigmoid()], bp.BinaryCrossEntropy(), BITS),
+    ([bp.Linear(5), bp.Tanh(), bp.Linear(3), bp.Identity()], bp.SquaredError(), REALS),
+    ([bp.Linear(5), bp.Tanh(), bp.Linear(1)], bp.SquaredError(), REALS[:, 0]),
+]
+
+
+@pytest.mark.parametrize(("layers", "loss", "t"), CASES, ids=lambda value: repr(value)[:90])
+@pytest.mark.parametrize("weights", [None, np.where(np.arange(37) % 3, 2.0, 0.0)], ids=["even", "weighted"])
+def test_loss_and_gradient_are_the_layers(layers, loss, t, weights):
+    network = bp.Network(layers, loss, dtype="float64").initialise(X, seed=0)
+    step = bp.TrainingStep(network, bp.sgd(0.0), compiled=True)
+    value = step(X, t, weights)
+    expected, gradient = network.loss_and_gradient(X, t, weights)
+    assert value == pytest.approx(expected, rel=1e-13)
+    assert relative_error(step.gradient, gradient) <= 1e-12
+
+
+@pytest.mark.parametrize("optimizer", [bp.adam(bp.cosine(0.01, 8)), bp.adamw(0.01, weight_decay=0.1), bp.sgd(0.1, momentum=0.9)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("float32", 2e-4)])
+def test_many_steps_lead_to_the_same_weights(optimizer, dtype, tolerance):
+    ends = []
+    for compiled in (False, True):
+        network = bp.Network([bp.Linear(9), bp.Tanh(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), dtype=dtype).initialise(
+            X, seed=0
+        )
+        start = network.parameters.copy()
+        step = bp.TrainingStep(network, optimizer, compiled=compiled)
+        for i in range(8):
+            step(X, LABELS, norm=i == 4)  # a step whose gradient is formed, among others whose gradient is not
+        ends.append(network.parameters - start)
+        assert step.count == 8
+    assert relative_error(ends[1], ends[0]) <= tolerance
+
+
+def test_training_is_the_same_by_either_way_and_reproducible():
+    def run(compiled: bool) -> tuple[bp.Record, bytes]:
+        network = bp.Network([bp.Linear(8), bp.ReLU(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy())
+        *_, record = bp.train(network, X, LABELS, epochs=5, batch_size=16, seed=3, compiled=compiled)
+        return record, network.parameters.tobytes()
+
+    (by_layers, _), (record, weights) = run(False), run(True)
+    assert record.train_loss == pytest.approx(by_layers.train_loss, rel=1e-10)
+    assert record.gradient_norm == pytest.approx(by_layers.gradient_norm, rel=1e-9)
+    assert run(True)[1] == weights
+
+
+def test_a_run_that_diverges_goes_back_to_the_last_good_weights():
+    network = bp.Network([bp.Linear(8), bp.ReLU(), bp.Linear(3)], bp.SquaredError(), dtype="float32").initialise(X, seed=0)
+    step = bp.TrainingStep(network, bp.adam(1e25), compiled=True)
+    with pytest.raises(bp.DivergenceError, match="layer"):
+        [step(X, REALS) for _ in range(5)]
+    assert np.isfinite(network.loss(X, REALS))
+
+
+def test_bad_targets_are_named():
+    network = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
+    step = bp.TrainingStep(network, bp.adam(), compiled=True)
+    for t, kind in ((LABELS + 1, bp.LabelError), (LABELS.astype(float), bp.ArgumentTypeError), (LABELS[:5], bp.ShapeError)):
+        with pytest.raises(kind):
+            step(X, t)
+    with pytest.raises(bp.ShapeError, match="x: expected shape"):
+        step(X[:, :2], LABELS)
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (bp.Network([bp.Linear(3), bp.Dropout(0.5), bp.Linear(3)], bp.CrossEntropy()), "Dropout"),
+        (bp.Network([bp.Linear(3), bp.Tanh()], bp.SquaredError()), "activation after the last"),
+        (bp.Network([bp.Linear(3), bp.Linear(3)], bp.SquaredError()), "where an activation is expected"),
+        (bp.Network([bp.Linear(3), bp.Softmax(temperature=2.0)], bp.CrossEntropy()), "Scores"),
+        (bp.Network([bp.Linear(3)], bp.CrossEntropy(label_smoothing=0.1)), "label_smoothing"),
+        (bp.Network([bp.Linear(3)], bp.Huber()), "Huber"),
+        (bp.Network([bp.Linear(3)], bp.CrossEntropy(), l2=0.1), "l2"),
+    ],
+    ids=repr,
+)
+def test_what_keeps_a_network_from_being_compiled_is_said(network, why):
+    network.initialise(X, seed=0)
+    assert why in str(obstacle(network))
+    with pytest.raises(bp.ArgumentError, match="expected a plain network with compiled=True"):
+        bp.TrainingStep(network, bp.adam(), compiled=True)
+
+
+def test_a_plan_has_the_layout_of_the_networks_parameters():
+    network = bp.Network([bp.Linear(4), bp.Tanh(), bp.Linear(3)], bp.CrossEntropy()).initialise(X, seed=0)
+    assert compiled_plan(network).size == network.parameters.size
