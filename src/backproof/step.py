@@ -11,6 +11,7 @@ import numpy as np
 from backproof._errors import ArgumentError, DivergenceError
 from backproof.arrays import Array, to_numpy
 from backproof.diagnosis import first_not_finite
+from backproof.layers import Standardize
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.optimisers import Optimizer, norm_of, require_optimizer
@@ -21,7 +22,8 @@ class TrainingStep:
     """`step(x, t, sample_weight=None) -> loss`: forward, backward, optimiser; the network's parameters change in place.
 
     `gradient_norm` is that of the last step, `count` the number of steps made. When the loss or the gradient is not finite the
-    parameters go back to the last ones whose loss was, and `DivergenceError` names the first layer that is not finite.
+    parameters go back to the last ones whose loss was (of a compiled step of a long vector: to those at most eight steps ago), and
+    `DivergenceError` names the first layer that is not finite.
 
     `compiled=True` takes the compiled step of a plain network (`backproof.plan`; `ArgumentError` if this one has none): several
     times faster for small networks, after some seconds of compiling, once. Its gradients equal the layers' to rounding. With Adam
@@ -55,6 +57,10 @@ class TrainingStep:
                 raise ArgumentError(f"TrainingStep: expected a plain network with compiled=True, received {why_not}")
             self._plan = compiled_plan(network)
         self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
+        self._takes_raw = not isinstance(network.layers[0], Standardize)
+        self._takes_labels = isinstance(network.loss_function, CrossEntropy)
+        # a copy of a long vector every step would be felt
+        self._snapshot_every = 1 if network.parameters.size <= 16384 else 8
 
     def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
         if self._fused and not norm:
@@ -77,34 +83,41 @@ class TrainingStep:
 
     def _fused_step(self, x: Array, t: Array, sample_weight: object) -> float:
         """Loss, gradient and Adam in one compiled call, which changes nothing where the loss is not finite."""
-        assert self._plan is not None
-        options, state = self.optimizer.options, self._state
-        rate = options["learning_rate"]
-        arguments = self._planned(x, t, sample_weight)
-        np.copyto(self._previous, arguments[0])
-        loss = self._plan.adam_step(
-            arguments[0], state["mean"], state["mean_square"], *arguments[1:],
-            learning_rate=rate(state["count"]) if callable(rate) else rate, b1=options["b1"], b2=options["b2"],
-            eps=options["eps"], step=state["count"] + 1, weight_decay=options["weight_decay"],
+        plan, options, state = self._plan, self.optimizer.options, self._state
+        assert plan is not None
+        parameters, inputs, targets, weights = self._planned(x, t, sample_weight)
+        count, rate = state["count"], options["learning_rate"]
+        snapshot = count % self._snapshot_every == 0
+        if snapshot:
+            np.copyto(self._previous, parameters)
+        loss = plan.adam_step(
+            parameters, state["mean"], state["mean_square"], inputs, targets, weights,
+            learning_rate=rate(count) if callable(rate) else rate, b1=options["b1"], b2=options["b2"], eps=options["eps"],
+            step=count + 1, weight_decay=options["weight_decay"],
         )  # fmt: skip
         if not math.isfinite(loss):
             self.diverged(x, t, sample_weight)
-        self._last_good, self._previous = self._previous, self._last_good
-        state["count"] += 1
-        self.count += 1
+        if snapshot:
+            self._last_good, self._previous = self._previous, self._last_good
+        state["count"] = self.count = count + 1
         self.gradient_norm = math.nan
         return loss
 
     def _planned(self, x: Array, t: Array, sample_weight: object) -> tuple[Array, Array, Array, Array | None]:
-        """(parameters, x, t, row weights) as the compiled step takes them; labels it checks itself."""
+        """(parameters, x, t, row weights) as the compiled step takes them; shapes and labels it checks itself."""
         network = self.network
-        data, loss = network.prepared(x), network.objective
-        targets = to_numpy(t, "t")
-        if targets.ndim != 1 or targets.dtype.kind not in "iu" or not isinstance(loss, CrossEntropy):
-            outputs = network.chain.out_shape(network.in_shape)
-            targets = loss.targets(np.broadcast_to(network.dtype.type(0), (len(data), *outputs)), targets)
-        weights = None if sample_weight is None else loss.row_weights((len(data),), sample_weight)
-        return network.parameters, data, targets, weights
+        parameters = network.parameters
+        if not (self._takes_raw and type(x) is np.ndarray and x.dtype == parameters.dtype and x.ndim == 2):
+            x = network.prepared(x)
+        if not (self._takes_labels and type(t) is np.ndarray and t.ndim == 1 and t.dtype.kind == "i"):
+            t = self._checked_targets(len(x), t)
+        return parameters, x, t, None if sample_weight is None else network.objective.row_weights((len(x),), sample_weight)
+
+    def _checked_targets(self, examples: int, t: Array) -> Array:
+        """Targets as the loss checks them, against logits that need no values for that."""
+        network = self.network
+        outputs = network.chain.out_shape(network.in_shape)
+        return network.objective.targets(np.broadcast_to(network.dtype.type(0), (examples, *outputs)), t)
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:
         """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""
@@ -117,5 +130,5 @@ class TrainingStep:
         self.network.parameters = self._last_good
         raise DivergenceError(
             f"training stopped at step {self.count + 1}: expected finite numbers, but {place} is the first that is not. "
-            f"The weights before the last step are kept. A smaller learning rate or clip_by_norm may help."
+            f"The last good weights are kept. A smaller learning rate or clip_by_norm may help."
         )
