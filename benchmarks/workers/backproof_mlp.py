@@ -1,4 +1,4 @@
-"""backproof: `TrainingStep` with Adam."""
+"""backproof: the compiled `TrainingStep` with Adam."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ class OneStep:
         return float(self.net.loss(*next(self.next_batch)))
 
 
-def main() -> None:
+def main(compiled: bool = True) -> None:
     job = job_from_command_line()
-    given = problem(job)
-    trainers = {"compiled": OneStep(job, given, compiled=True), "layers": OneStep(job, given, compiled=False)}
+    trainers = {"compiled" if compiled else "layers": OneStep(job, problem(job), compiled)}
     report(measure(trainers, job), ["numpy", "scipy", "numba"], backproof=bp.__version__)
 
 

@@ -18,17 +18,19 @@ class Estimate(NamedTuple):
     error: Array
 
 
-def derivative(f: Callable[[float], npt.ArrayLike], step: float = 1e-2, *, shrink: float = 2.0, levels: int = 10) -> Estimate:
+def derivative(
+    f: Callable[[float], npt.ArrayLike], step: float = 1e-2, *, at: float = 0.0, shrink: float = 2.0, levels: int = 10
+) -> Estimate:
     """df/dh at h = 0 of a function of one number, scalar or array valued, evaluated in double precision.
 
     Ridders' method (Advances in Engineering Software 4, 1982): central differences at step, step/shrink, ..., extrapolated to
     step 0 by Neville's scheme in h^2; of all table entries the one with the smallest error estimate is taken, each output on its
-    own. Two things make the estimate honest. It is widened by what rounding of f can do at the step used, 4 eps |f| / h, without
-    which it is known to be too narrow. And smaller steps overrule larger ones: where a new row of the table contradicts what was
+    own. Two things make the estimate honest. It is widened by what rounding can do at the step used, 4 eps (|f| + |at df/dh|) / h,
+    without which it is known to be too narrow; `at` is the size of the number that h is added to within f. And smaller steps overrule larger ones: where a new row of the table contradicts what was
     best so far by more than both their errors, a kink lay within the larger steps, and the new row counts.
 
     >>> import math
-    >>> value, error = derivative(lambda h: math.sin(1 + h))
+    >>> value, error = derivative(lambda h: math.sin(1 + h), at=1.0)
     >>> bool(abs(value - math.cos(1)) <= error), bool(error < 1e-10)
     (True, True)
     >>> value, error = derivative(lambda h: abs(h + 0.003))   # a kink within the first steps
@@ -41,7 +43,8 @@ def derivative(f: Callable[[float], npt.ArrayLike], step: float = 1e-2, *, shrin
     for level in range(levels):
         up, down = np.array(f(h), dtype=np.float64), np.array(f(-h), dtype=np.float64)
         row = [(up - down) / (h - -h)]
-        floor = 4 * np.finfo(np.float64).eps * np.maximum(np.abs(up), np.abs(down)) / h
+        size = np.maximum(np.abs(up), np.abs(down)) + abs(at) * np.abs(row[0])
+        floor = 4 * np.finfo(np.float64).eps * size / h
         value, error = row[0], np.full_like(row[0], np.inf)
         factor = 1.0
         for column, before in enumerate(previous):

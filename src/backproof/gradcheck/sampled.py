@@ -66,7 +66,7 @@ def compare_gradient(
     for k, i in enumerate(chosen):
         unit = np.zeros(size)
         unit[i] = 1.0
-        numerical[k], bars[k] = _along(function, theta, unit, step * max(1.0, abs(theta[i])))
+        numerical[k], bars[k] = _along(function, theta, unit, step * max(1.0, abs(theta[i])), abs(theta[i]))
     scale = float(np.abs(gradient).max(initial=0.0))
     allowed = 10 * bars + rtol * np.maximum(np.abs(numerical), np.abs(gradient[chosen])) + 1e-14 * scale
     wrong = chosen[~(np.abs(gradient[chosen] - numerical) <= allowed)]
@@ -76,7 +76,7 @@ def compare_gradient(
     for _ in range(directions):
         unit = rng.normal(size=size)
         unit /= np.linalg.norm(unit)
-        value, bar = _along(function, theta, unit, step)
+        value, bar = _along(function, theta, unit, step, float(np.abs(theta).max(initial=0.0)))
         product = float(gradient @ unit)
         directions_wrong += not abs(product - value) <= 10 * bar + rtol * max(abs(value), abs(product)) + 1e-14 * scale
         claimed.append(product)
@@ -89,6 +89,6 @@ def compare_gradient(
     )
 
 
-def _along(function: Callable[[Array], float], theta: Array, direction: Array, step: float) -> tuple[float, float]:
-    value, error = derivative(lambda h: function(theta + h * direction), step)
+def _along(function: Callable[[Array], float], theta: Array, direction: Array, step: float, at: float) -> tuple[float, float]:
+    value, error = derivative(lambda h: function(theta + h * direction), step, at=at)
     return float(value), float(error)
