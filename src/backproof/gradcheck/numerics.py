@@ -26,8 +26,9 @@ def derivative(
     Ridders' method (Advances in Engineering Software 4, 1982): central differences at step, step/shrink, ..., extrapolated to
     step 0 by Neville's scheme in h^2; of all table entries the one with the smallest error estimate is taken, each output on its
     own. Two things make the estimate honest. It is widened by what rounding can do at the step used, 4 eps (|f| + |at df/dh|) / h,
-    without which it is known to be too narrow; `at` is the size of the number that h is added to within f. And smaller steps overrule larger ones: where a new row of the table contradicts what was
-    best so far by more than both their errors, a kink lay within the larger steps, and the new row counts.
+    without which it is known to be too narrow; `at` is the size of the number that h is added to within f. And smaller steps
+    overrule larger ones: where a new row of the table contradicts what was best so far by more than both their errors, a kink lay
+    within the larger steps, and the new row counts.
 
     >>> import math
     >>> value, error = derivative(lambda h: math.sin(1 + h), at=1.0)
