@@ -77,6 +77,14 @@ def test_the_other_bundled_sets(run, name):
     assert Path(f"backproof-{name}/model.safetensors").exists()
 
 
+def test_small_data_gets_the_steps_it_needs():
+    from backproof.job import Job, Settings
+
+    for name, epochs in (("iris", 500), ("breast-cancer", 143), ("digits", 60)):  # 4, 14 and 43 steps an epoch
+        assert Job(read(name), Settings()).epochs == epochs
+    assert Job(read("iris"), Settings(epochs=7)).epochs == 7
+
+
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu", "gelu", "silu", "softplus", "tanh", "sigmoid", "softmax", "identity"])
 def test_every_activation(run, activation):
     assert run("train", "iris", *QUICK, "--activation", activation)[0] == 0

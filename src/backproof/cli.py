@@ -85,7 +85,7 @@ def _train_options(command: F) -> F:
         click.option("--lr", type=_Real(min=0), help="Learning rate.  [default: by optimizer]"),
         click.option("--schedule", type=click.Choice(SCHEDULES), default=default.schedule, help="Of the learning rate."),
         click.option("--clip-norm", type=_Real(min=0, min_open=True), help="Longest gradient."),
-        click.option("--epochs", type=click.IntRange(min=1), default=default.epochs),
+        click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: 60, up to 500 for small data]"),
         click.option("--batch-size", type=click.IntRange(min=1), default=default.batch_size),
         click.option(
             "--test-fraction",

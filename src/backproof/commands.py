@@ -54,7 +54,7 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
     records: list[Record] = []
     diverged: DivergenceError | None = None
     try:
-        records.extend(follow(console, job.run(), settings.epochs))
+        records.extend(follow(console, job.run(), job.epochs))
     except DivergenceError as error:
         diverged = error
     evaluation = job.evaluate()

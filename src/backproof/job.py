@@ -39,6 +39,8 @@ SCHEDULES = ("constant", "cosine", "step", "warm-up")
 
 DROPOUT = 0.3
 """After each hidden layer, unless told otherwise; L-BFGS, whose loss must not change between evaluations, has none."""
+EPOCHS, MOST_EPOCHS, STEPS = 60, 500, 2000
+"""Unless told otherwise: 60 epochs, for small data as many as make 2000 steps, 500 at most; L-BFGS gets 500 iterations."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Settings:
     lr: float | None = None
     schedule: str = "cosine"
     clip_norm: float | None = None
-    epochs: int = 60
+    epochs: int | None = None
     batch_size: int = 32
     test_fraction: float = 0.25
     dtype: str = "float32"
@@ -82,14 +84,19 @@ class Job:
     """Split `data`, build the network that `settings` describe; then `check`, `run` and `evaluate`."""
 
     def __init__(self, data: Dataset, settings: Settings) -> None:
-        dropout = DROPOUT if settings.optimizer != "lbfgs" else 0.0
-        self.settings = settings = dataclasses.replace(settings, dropout=dropout if settings.dropout is None else settings.dropout)
         self.data = data
         self.train_set, self.test_set = split(data, settings.test_fraction, settings.seed)
+        self.settings = settings = _resolved(settings, len(self.train_set))
         self.optimizer = self._optimizer()
         self.network = self._network()
         self._rng = np.random.default_rng(settings.seed)
         self.network.initialise(self.train_set.x, self._rng)
+
+    @property
+    def epochs(self) -> int:
+        """How many passes over the data there will be (L-BFGS: at most)."""
+        assert self.settings.epochs is not None
+        return self.settings.epochs
 
     def _network(self) -> Network:
         s = self.settings
@@ -131,7 +138,7 @@ class Job:
             self.train_set.labels,
             validation=(self.test_set.x, self.test_set.labels),
             optimizer=self.optimizer,
-            epochs=s.epochs,
+            epochs=self.epochs,
             batch_size=s.batch_size,
             seed=self._rng,
         )
@@ -144,7 +151,7 @@ class Job:
             if s.dropout:
                 raise ArgumentError(f"lbfgs: expected no dropout (its loss is the same at every evaluation), received {s.dropout}")
             return optimisers.lbfgs()
-        steps = s.epochs * -(-len(self.train_set) // s.batch_size)
+        steps = self.epochs * -(-len(self.train_set) // s.batch_size)
         rate = _schedule(s.schedule, LEARNING_RATES[s.optimizer] if s.lr is None else s.lr, steps)
         made = optimisers.sgd(rate, momentum=0.9) if s.optimizer == "sgd" else getattr(optimisers, s.optimizer)(rate)
         return made if s.clip_norm is None else optimisers.chain(optimisers.clip_by_norm(s.clip_norm), made)
@@ -161,6 +168,18 @@ class Job:
         confusion = confusion_matrix(true, found, labels=every)
         loss = self.network.objective.reduced(z, true)[0]
         return Evaluation(float(np.mean(found == true)), loss, precision, recall, f1, support, confusion)
+
+
+def _resolved(settings: Settings, examples: int) -> Settings:
+    """`settings` with what suits optimiser and data in place of None."""
+    whole = settings.optimizer == "lbfgs"
+    dropout, epochs = settings.dropout, settings.epochs
+    if dropout is None:
+        dropout = 0.0 if whole else DROPOUT
+    if epochs is None:
+        needed = -(-STEPS // -(-examples // settings.batch_size))
+        epochs = MOST_EPOCHS if whole else min(max(EPOCHS, needed), MOST_EPOCHS)
+    return dataclasses.replace(settings, dropout=dropout, epochs=epochs)
 
 
 def _schedule(name: str, rate: float, steps: int) -> schedules.Schedule:
