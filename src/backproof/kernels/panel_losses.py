@@ -25,6 +25,15 @@ LABELS, PROBABILITIES, BINARY, SQUARED = range(4)
 CODES = {"softmax_cross_entropy": LABELS, "sigmoid_binary_cross_entropy": BINARY, "half_squared_error": SQUARED}
 
 
+@compiled(inline=True)
+def clear_rest(z: Array, z0: int, outputs: int, count: int) -> None:
+    """Zeros in the lanes of a panel that hold no example: the weights' gradients are summed over whole panels."""
+    width = width_of(z)
+    for c in range(outputs):
+        for lane in range(count, width):
+            put(z, z0 + c * width + lane, 0)
+
+
 @compiled()
 def shifted_exponentials(z: Array, z0: int, classes: int, scratch: Array, e0: int) -> None:
     """To scratch: the exponentials [class, lane] from e0 on, then four rows: the largest score, its class, s, log1p(s)."""
@@ -100,9 +109,7 @@ def softmax_probabilities(
             h = share * get(scratch, e0 + c * width + lane)
             g = rest - share * s if c == largest else h - get(targets, (n0 + lane) * classes + c)
             put(z, z0 + c * width + lane, w * g)
-    for c in range(classes):
-        for lane in range(count, width):
-            put(z, z0 + c * width + lane, 0)
+    clear_rest(z, z0, classes, count)
     return sum_of_rows
 
 
@@ -126,9 +133,7 @@ def sigmoid_binary(z: Array, z0: int, outputs: int, targets: Array, n0: int, cou
                 lost += (1.0 - t) * (both + (score if score >= 0 else 0.0))
             put(z, at, get(weights, n0 + lane) * ((1.0 - t) * up - t * down))
         sum_of_rows += get(weights, n0 + lane) * lost
-    for c in range(outputs):
-        for lane in range(count, width):
-            put(z, z0 + c * width + lane, 0)
+    clear_rest(z, z0, outputs, count)
     return sum_of_rows
 
 
@@ -145,7 +150,5 @@ def half_squared(z: Array, z0: int, outputs: int, targets: Array, n0: int, count
             lost += 0.5 * d * d
             put(z, at, get(weights, n0 + lane) * d)
         sum_of_rows += get(weights, n0 + lane) * lost
-    for c in range(outputs):
-        for lane in range(count, width):
-            put(z, z0 + c * width + lane, 0)
+    clear_rest(z, z0, outputs, count)
     return sum_of_rows
