@@ -84,6 +84,7 @@ class Network:
         if loss is not None:
             require_possible_targets(last, loss)
         self._first = self.layers[0] if isinstance(self.layers[0], Standardize) else None
+        self.standardises = self._first is not None
         self._body = self.chain if self._first is None else Chain(Identity(), *self.layers[1:])
         #: the layers up to what the loss receives
         self.trunk = without_link(self._body) if self.fused else self._body

@@ -11,7 +11,6 @@ import numpy as np
 from backproof._errors import ArgumentError, DivergenceError
 from backproof.arrays import Array, to_numpy
 from backproof.diagnosis import first_not_finite
-from backproof.layers import Standardize
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.optimisers import Optimizer, norm_of, require_optimizer
@@ -57,7 +56,7 @@ class TrainingStep:
                 raise ArgumentError(f"TrainingStep: expected a plain network with compiled=True, received {why_not}")
             self._plan = compiled_plan(network)
         self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
-        self._takes_raw = not isinstance(network.layers[0], Standardize)
+        self._takes_raw = not network.standardises
         self._takes_labels = isinstance(network.loss_function, CrossEntropy)
         # a copy of a long vector every step would be felt
         self._snapshot_every = 1 if network.parameters.size <= 16384 else 8

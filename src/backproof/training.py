@@ -125,7 +125,10 @@ def train(
     rng = np.random.default_rng(seed)
     if not network.is_initialised:
         network.initialise(inputs, rng)
-    require_finite(network.prepared(inputs), f"x as {network.dtype}")
+    prepared = network.prepared(inputs)
+    require_finite(prepared, f"x as {network.dtype}")
+    if not network.standardises:
+        inputs = prepared  # cast once, not in every batch; what is standardised is so on its way in, from the data as they are
     watch = _Watch(network, (inputs, targets), held_out, default_metrics(network.objective) if metrics is None else metrics)
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
