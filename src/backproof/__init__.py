@@ -11,6 +11,7 @@ from backproof._errors import ModelFileError as ModelFileError
 from backproof._errors import NotInitialisedError as NotInitialisedError
 from backproof._errors import OutputExistsError as OutputExistsError
 from backproof._errors import ShapeError as ShapeError
+from backproof.checking import check as check
 from backproof.layers import GELU as GELU
 from backproof.layers import Chain as Chain
 from backproof.layers import Concatenate as Concatenate

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from backproof.arrays import Array, Shape
 
@@ -39,6 +44,7 @@ CAUSES: dict[str, str] = {
     "unknown": "none of the known causes explains the difference",
 }
 NOTES = frozenset({"kink", "precision"})
+LARGEST = 1000  # entries of an array that `to_dict` writes out
 
 
 @dataclass(frozen=True)
@@ -119,3 +125,51 @@ class Report:
         if not self.ok:
             raise GradientError(str(self))
         return self
+
+    def __str__(self) -> str:
+        from backproof.gradcheck.rendering import text
+
+        return text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in dictionaries, lists, strings, numbers and None alone.
+
+        nan and infinities are the strings "nan", "inf" and "-inf"; an array is a list of lists, or its shape and dtype where it has
+        more than a thousand entries.
+        """
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("findings", "comparisons")}
+        members = {
+            name: [{f.name: getattr(part, f.name) for f in dataclasses.fields(part)} for part in getattr(self, name)]
+            for name in ("findings", "comparisons")
+        }
+        plain: dict[str, Any] = _plain({**parts, **members})
+        return plain
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        from backproof.gradcheck.html import fragment
+
+        return fragment(self)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in what JSON knows; what it does not know becomes its text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, np.ndarray):
+        if value.size > LARGEST:
+            return {"shape": list(value.shape), "dtype": str(value.dtype)}
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        inner = value.item()
+        return str(inner) if isinstance(inner, np.generic) else _plain(inner)
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(part) for part in value]
+    return str(value)

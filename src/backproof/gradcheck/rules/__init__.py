@@ -1,0 +1,37 @@
+"""The rules: evidence of one input (a `Pair`) in, a finding out; one function for each cause that shows in the values.
+
+Each is independent of the others; the table's order breaks ties of confidence.
+"""
+
+from collections.abc import Callable
+
+from backproof.gradcheck.findings import Finding
+from backproof.gradcheck.rules import coupling, entries, factors, forms
+from backproof.gradcheck.values import Pair
+
+RULES: tuple[Callable[[Pair], Finding | None], ...] = (
+    entries.non_finite,
+    forms.zero_gradient,
+    forms.swapped,
+    forms.sign_flipped,
+    forms.missing_cross_terms,
+    forms.wrong_scale,
+    forms.fused_twice,
+    coupling.wrong_axis,
+    forms.transposed,
+    coupling.missing_broadcast,
+    coupling.missing_accumulation,
+    factors.wrong_point,
+    factors.missing_factor,
+    forms.rows_summed,
+    coupling.batch_coupling,
+    coupling.missing_normalizer,
+    entries.some_entries,
+)
+
+
+def diagnose(p: Pair) -> list[Finding]:
+    """Everything that explains the pair's difference, most likely first; `unknown` if nothing does."""
+    findings = [finding for rule in RULES if (finding := rule(p)) is not None]
+    findings.sort(key=lambda f: -f.confidence)
+    return findings or [entries.unknown(p)]

@@ -1,0 +1,165 @@
+"""Verdicts beside the entry-by-entry one: ties, kinks, low precision, special points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.gradcheck.differences import KINK, SMOOTH, slope
+from backproof.gradcheck.evaluate import EPS, Evaluator, is_float, spacing
+from backproof.gradcheck.findings import Finding
+from backproof.gradcheck.rules import diagnose
+from backproof.gradcheck.rules.base import index
+from backproof.gradcheck.values import WHOLE, Pair, analytical_jacobian, directions, measure
+
+if TYPE_CHECKING:
+    from backproof.gradcheck.engine import Examination
+
+
+def joint_ties(p: Pair) -> Finding | None:
+    """At a tie every single coordinate has a kink, but moving all tied entries together is smooth: there A u must be the slope."""
+    kinks = p.kind == KINK
+    ev = p.function
+    for i in np.flatnonzero(kinks.any(axis=1))[:8]:
+        columns = np.flatnonzero(kinks[i])
+        if len(columns) < 2:
+            continue
+        u = np.zeros(p.x.size)
+        u[columns] = 1.0
+        s = slope(ev.line(p.input, u.reshape(p.x.shape), p.inputs), ev.flat(p.inputs), epsilon=ev.epsilon)  # type: ignore[attr-defined]
+        yours = float(p.analytical[i] @ u)
+        if s.kind[i] == SMOOTH and abs(yours - s.value[i]) > 10 * s.error[i] + 1e-6 * max(1.0, abs(yours)):
+            places = [index(int(c), p.x.shape) for c in columns]
+            return Finding(
+                "wrong-at-some-entries", 0.9, p.input, f"{p.name} at {places}", f"at the tie of {p.name}{places} the gradient's entries sum to "
+                f"{yours:.4g}; moving the tied entries together changes the output at the rate {s.value[i]:.4g}",
+                "share the gradient among tied entries, or give it to one of them, not to each in full", {"sum": yours, "expected": float(s.value[i])}, p.name,
+            )  # fmt: skip
+    return None
+
+
+def kink_note(p: Pair) -> Finding:
+    i, k = np.argwhere(p.kind == KINK)[0]
+    return Finding(
+        "kink", 0.9, p.input, f"{p.name}{list(index(int(k), p.x.shape))}", f"the function has no derivative here: its slopes are {p.low[i, k]:.4g} and "
+        f"{p.high[i, k]:.4g} on the two sides, and any value between them is right (yours {p.analytical[i, k]:.4g})",
+        "nothing to mend; to compare a derivative, move the point off the kink", {"count": int((p.kind == KINK).sum())}, p.name,
+    )  # fmt: skip
+
+
+def low_precision(e: Examination, inputs: list[int]) -> None:
+    """The gradient in the user's own precision against that in float64: rounding is a note, a nan is a bug."""
+    ev = e.ev
+    if not ev.upcast:
+        if ev.epsilon > EPS or ev.backward_epsilon > EPS:
+            for k in inputs[:1]:
+                e.findings.append(_precision(ev, k, ev.epsilon, 0.0))
+        return
+    g = e.rng.normal(size=ev.center.size).astype(np.float32).astype(np.float64)
+    low, high = ev.vjp(g, ev.given), ev.vjp(g)
+    for k in inputs:
+        a, b = low[k], high[k]
+        if a is None or b is None or a.shape != b.shape:
+            continue
+        x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        largest = float(np.finfo(np.float32 if a.dtype.name == "bfloat16" else a.dtype).max)
+        broken = ~np.isfinite(x) & np.isfinite(y) & (np.abs(y) < 0.1 * largest)
+        name = e.subject.names[k]
+        if broken.any() and np.isfinite(ev.join(ev.outputs)).all():
+            e.findings.append(
+                Finding(
+                    "non-finite", 0.95, k, name, f"in {a.dtype} the gradient of {name} is {x[broken][0]} at {int(broken.sum())} entries; in float64 it is "
+                    f"{y[broken][0]:.4g}", "an intermediate overflows: accumulate in float32 or better, or rescale", {"dtype": str(a.dtype)}, name,
+                )  # fmt: skip
+            )
+            continue
+        scale = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
+        with np.errstate(all="ignore"):
+            off = float(np.nan_to_num(np.abs(x - y), nan=0.0, posinf=0.0).max(initial=0.0)) / max(scale, 1e-300)
+        if scale and not np.any(x) and scale > 1e3 * float(np.finfo(np.float32 if a.dtype.name == "bfloat16" else a.dtype).tiny):
+            e.findings.append(Finding("zero-gradient", 0.9, k, name, f"in {a.dtype} the gradient of {name} is zero; in float64 its largest entry is {scale:.4g}", "accumulate in float32 or better", {"dtype": str(a.dtype)}, name))  # fmt: skip
+        elif off > spacing(ev.given[k].dtype) / 4:
+            e.findings.append(_precision(ev, k, spacing(ev.given[k].dtype), off))
+
+
+def _precision(ev: Evaluator, k: int, epsilon: float, off: float) -> Finding:
+    name, dtype = ev.subject.names[k], ev.given[k].dtype
+    return Finding(
+        "precision", 0.9, k, name, f"rounding: the gradient of {name} is right to what {dtype} allows"
+        + (f" (relative difference {off:.1e}, spacing {epsilon:.1e})" if off else ""),
+        "nothing to mend; use float64 inputs to compare more digits", {"relative_difference": off, "epsilon": epsilon}, name,
+    )  # fmt: skip
+
+
+def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Array], rng: np.random.Generator) -> Finding | None:
+    """The first input whose gradient is wrong there; None if all are right."""
+    outputs = ev.forward(point)
+    if [y.shape for y in outputs] != [y.shape for y in ev.outputs]:
+        return _other_shape(ev, inputs, what, point, rng)
+    m = ev.center.size
+    small = [k for k in inputs if point[k].size <= WHOLE // 2 and m <= WHOLE // 2]
+    try:
+        jacobians = analytical_jacobian(ev, small, point) if small else {}
+        for k in inputs:
+            if k in small and jacobians is not None:
+                p = measure(ev, k, jacobians[k], point)
+                if not p.wrong.any():
+                    if (tie := joint_ties(p)) is None:
+                        continue
+                    return _there(tie, what)
+                first = diagnose(p)[0]
+            else:
+                d = directions(ev, k, rng, tangents=1, cotangents=2, inputs=point)
+                if not d.wrong or d.kinked:
+                    continue
+                if point[k].size > 1200 or m > 1200:
+                    continue
+                whole = analytical_jacobian(ev, [k], point)
+                if whole is None:
+                    continue
+                p = measure(ev, k, whole[k], point)
+                if not p.wrong.any():
+                    continue
+                first = diagnose(p)[0]
+            return _cause(ev, p, first, what, point)
+    except Exception:  # the code under test does not take this point
+        return None
+    return None
+
+
+def _cause(ev: Evaluator, p: Pair, first: Finding, what: str, point: list[Array]) -> Finding:
+    """Right at the user's point and wrong here: what is special tells more than the form of the difference."""
+    cause, message = first.cause, first.message
+    if cause == "non-finite":
+        pass
+    elif "repeated" in what:
+        cause, message = "missing-accumulation", f"{p.name}: with repeated indices only one contribution is counted. {message}"
+    elif what == "another point nearby":
+        g = np.ones(ev.center.size)
+        here, there = ev.vjp(g)[p.input], ev.vjp(g, point)[p.input]
+        if here is not None and there is not None and np.array_equal(here, there) and not np.array_equal(ev.point[p.input], point[p.input]):
+            cause, message = "stale-state", f"the gradient of {p.name} does not move with {p.name}: it was kept from the first call"
+    else:
+        cause = "wrong-at-some-entries"
+    return _there(Finding(cause, 0.9, first.input, first.where, message, first.fix, first.evidence, first.name), what)
+
+
+def _there(f: Finding, what: str) -> Finding:
+    return Finding(f.cause, f.confidence, f.input, f"{f.where}; only with {what}", f"with {what}: {f.message}", f.fix, f.evidence | {"special_point": what}, f.name)
+
+
+def _other_shape(ev: Evaluator, inputs: list[int], what: str, point: list[Array], rng: np.random.Generator) -> Finding | None:
+    """A batch of one: the gradients' shapes, and one product."""
+    try:
+        outputs = ev.forward(point)
+        upstream = [rng.normal(size=y.shape).astype(y.dtype) if is_float(y) else np.zeros_like(y) for y in outputs]
+        grads = ev.backward(upstream, point)
+    except Exception:
+        return None
+    for k in inputs:
+        g = grads[k]
+        if g is not None and g.shape != point[k].shape:
+            return Finding("wrong-shape", 0.9, k, f"{ev.subject.names[k]}; only with {what}", f"with {what} the gradient of {ev.subject.names[k]} has shape {g.shape}, its input {point[k].shape}", "look for squeeze() or a reshape that loses the batch axis", {"special_point": what}, ev.subject.names[k])  # fmt: skip
+    return None
