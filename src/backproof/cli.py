@@ -32,11 +32,11 @@ class _Examples(click.Command):
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example:  backproof train digits",
+    epilog="Examples:  backproof train digits;  backproof check softmax.py:Softmax --shape 4,5",
 )
 @click.version_option(__version__, prog_name="backproof")
 def cli() -> None:
-    """Train softmax networks by backpropagation, with every gradient shown to be right."""
+    """Train softmax networks by backpropagation, with every gradient shown to be right; say why a gradient is wrong."""
 
 
 class _Real(click.FloatRange):
@@ -148,6 +148,59 @@ def predict(model: Path, data: str, target: str | None, out: Path | None, force:
     from backproof.commands import predict_command
 
     sys.exit(predict_command(model, data, target, out, force))
+
+
+@cli.command(
+    cls=_Examples,
+    examples="""
+    backproof check softmax.py:Softmax --shape 4,5
+    backproof check losses.py:cross_entropy --backward cross_entropy_grad --shape 8,10 --shape 8:int10
+    backproof check model.py:block --json
+    """,
+    context_settings={"show_default": True},
+)
+@click.argument("place", metavar="FILE.py:NAME")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    help="Of an input, once for each: 4,5 (standard normal), 4,5:positive, 4,5:unit (between 0 and 1), 4,5:probabilities, 4:bool, "
+    "4:int10 (labels 0 to 9). Without it, `inputs` of NAME or of the file is taken.",
+)
+@click.option("--backward", help="Name of the backward function.  [default: NAME_backward or backward, if the file has one]")
+@click.option("--dtype", type=click.Choice(["float64", "float32", "float16"]), default="float64", help="Of the inputs by --shape.")
+@click.option("--wrt", multiple=True, help="Input to differentiate, by name or position; may be repeated.  [default: all floats]")
+@click.option("--order", type=click.IntRange(1, 2), default=1, help="2 checks the second derivative as well.")
+@click.option("--surrogate", is_flag=True, help="The gradient is meant not to be the derivative: compare no values.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of the inputs and the directions.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--html", "out", type=click.Path(path_type=Path), help="HTML file of the report to write.")
+@click.option("--force", is_flag=True, help="Overwrite --html.")
+def check(place: str, wrt: tuple[str, ...], **options: Any) -> None:
+    """Is this gradient right, and if not, why?
+
+    NAME in FILE.py is a function with a backward beside it, a class or an instance with forward(x) and backward(upstream), or a
+    torch or JAX function. Exit codes: 0 right, 1 wrong, 2 could not be run.
+    """
+    from backproof.check_commands import check_command
+
+    chosen = [int(item) if item.lstrip("-").isdigit() else item for item in wrt]
+    sys.exit(check_command(place, wrt=chosen or None, **options))
+
+
+@cli.command(
+    cls=_Examples,
+    examples="""
+    backproof explain
+    backproof explain missing-cross-terms
+    """,
+)
+@click.argument("cause", required=False)
+def explain(cause: str | None) -> None:
+    """What a CAUSE means: the mathematics, wrong and right code, a real case. Without CAUSE: the list of them."""
+    from backproof.check_commands import explain_command
+
+    sys.exit(explain_command(cause))
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -44,6 +46,30 @@ def follow(console: Console, records: Iterator[Record], epochs: int) -> Iterator
         for record in records:
             progress.update(task, completed=record.epoch, state=describe(record))
             yield record
+
+
+@contextlib.contextmanager
+def long_work(console: Console, after: float = 1.0) -> Iterator[Callable[[int, int, str], None]]:
+    """A function (done, total, what) that shows a bar on a terminal, once the work has lasted `after` seconds."""
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=console, transient=True)
+    task = None
+
+    def show(done: int, total: int, what: str) -> None:
+        nonlocal task
+        if not console.is_terminal or time.monotonic() - began < after:
+            return
+        if task is None:
+            progress.start()
+            task = progress.add_task(what)
+        progress.update(task, completed=done, total=total, description=what)
+
+    try:
+        yield show
+    finally:
+        if task is not None:
+            progress.stop()
 
 
 def class_table(evaluation: Evaluation, classes: list[str]) -> Table:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backproof._errors import ArgumentError, ArgumentTypeError
+from backproof.adapters.common import Adapted, chosen, name_of
 from backproof.adapters.functions import FunctionSubject
 from backproof.adapters.jax_ import JaxSubject, is_jax
 from backproof.adapters.native import is_native, native
 from backproof.adapters.objects import ObjectSubject, is_layer_object
 from backproof.adapters.torch_ import TorchSubject, is_torch
-from backproof.gradcheck.subject import Subject
 
 
 def adapt(
@@ -20,51 +20,59 @@ def adapt(
     *,
     backward: Callable[..., Any] | None = None,
     jvp: Callable[..., Any] | None = None,
-    wrt: Any = None,
-    parameters: Mapping[str, str] | None = None,
+    wrt: int | str | Sequence[int | str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
     names: Sequence[str] | None = None,
-) -> Subject:
-    """The Subject for `target`, recognised by what it is and what it is called with; see `backproof.check`."""
-    if not inputs:
+    forward_ad: bool = False,
+) -> Adapted:
+    """The Subject for `target`, recognised by what it is and what it is called with.
+
+    backward, jvp: of a NumPy function: `backward(upstream, *inputs)`, `jvp(tangents, *inputs)` (tangents: one array for one input, else
+    a tuple). parameters: of an object, {attribute: attribute of its gradient}; of a Layer, its parameters. wrt: positions or names of
+    the inputs to be differentiated, by default all that are floating. names: of the inputs, from the first on. forward_ad: check
+    torch's or JAX's forward mode too. Inputs are copied; `target` and its state are left as they are. Forward is run once.
+
+    Raises `ArgumentError` or `ArgumentTypeError` if the target cannot be recognised or run, or has nothing to differentiate.
+    """
+    if len(inputs) == 0:
         raise ArgumentError("inputs: expected at least one array, received none")
-    subject: Subject
-    if is_native(target):
-        subject = native(target, inputs, parameters)
-    elif backward is not None or jvp is not None:
-        if not callable(target):
-            raise ArgumentTypeError(f"target: expected a function, received {type(target).__name__}")
-        if backward is not None and not callable(backward):
-            raise ArgumentTypeError(f"backward: expected a function, received {type(backward).__name__}")
-        subject = FunctionSubject(target, inputs, backward, jvp)
-    elif is_torch(target, inputs):
-        subject = TorchSubject(target, inputs)
-    elif is_jax(target, inputs):
-        subject = JaxSubject(target, inputs)
-    elif is_layer_object(target):
-        subject = ObjectSubject(target, inputs, parameters)
-    else:
-        raise ArgumentTypeError(
-            f"target: expected a function with backward=, an object with forward and backward, a layer or network, or a torch or JAX function "
-            f"called on torch or JAX arrays, received {getattr(target, '__name__', type(target).__name__)}"
-        )
+    subject = _recognised(target, inputs, backward, jvp, parameters, forward_ad)
     if names is not None:
+        if isinstance(names, str) or len(names) > len(subject.names) or not all(isinstance(n, str) for n in names):
+            raise ArgumentError(f"names: expected at most {len(subject.names)} names, received {names!r}")
         subject.names = (*names, *subject.names[len(names) :])
-    subject.wrt = _chosen(subject, wrt)
+    subject.wrt = chosen(wrt, subject.names, subject.inputs, subject.wrt)
     return subject
 
 
-def _chosen(subject: Subject, wrt: Any) -> tuple[int, ...]:
-    if wrt is not None:
-        places = []
-        for item in [wrt] if isinstance(wrt, int | str) else list(wrt):
-            k = subject.names.index(item) if isinstance(item, str) and item in subject.names else item
-            if not isinstance(k, int) or not 0 <= k < len(subject.inputs):
-                raise ArgumentError(f"wrt: expected positions below {len(subject.inputs)} or names among {', '.join(subject.names)}, received {item!r}")
-            if k not in subject.wrt:
-                raise ArgumentTypeError(f"wrt: expected floating-point inputs, received {subject.names[k]} of dtype {subject.inputs[k].dtype}: an integer input cannot be differentiated")
-            places.append(k)
-        return tuple(places)
-    if not subject.wrt:
-        kinds = ", ".join(f"{n}: {x.dtype}" for n, x in zip(subject.names, subject.inputs, strict=True))
-        raise ArgumentTypeError(f"inputs: expected at least one floating-point array to differentiate, received {kinds}; pass floats")
-    return subject.wrt
+def _recognised(target: Any, inputs: Sequence[Any], backward: Any, jvp: Any, parameters: Any, forward_ad: bool) -> Adapted:
+    for name, function in (("backward", backward), ("jvp", jvp)):
+        if function is not None and not callable(function):
+            raise ArgumentTypeError(f"{name}: expected a function, received {type(function).__name__}")
+    torch, jax = is_torch(target, inputs), is_jax(target, inputs)
+    if backward is not None or jvp is not None:
+        if not callable(target):
+            raise ArgumentTypeError(f"target: expected a function, received {type(target).__name__}")
+        if torch or jax:
+            raise ArgumentTypeError(
+                "inputs: expected NumPy arrays where backward= or jvp= is given, received torch or JAX arrays; make it an autograd "
+                "Function (a custom_vjp), or convert in the function"
+            )
+        return FunctionSubject(target, inputs, backward, jvp)
+    if is_native(target):
+        return native(target, inputs, parameters)
+    if torch or jax:
+        if parameters is not None:
+            raise ArgumentTypeError("parameters: expected them as arguments of a function; a module's are found by themselves")
+        return TorchSubject(target, inputs, forward_ad=forward_ad) if torch else JaxSubject(target, inputs, forward_ad=forward_ad)
+    if is_layer_object(target):
+        return ObjectSubject(target, inputs, parameters)
+    if callable(target):
+        raise ArgumentTypeError(
+            f"backward: expected the gradient of {name_of(target)}, a function backward(upstream, *inputs), received None; without it, give an "
+            "object with forward and backward, a backproof Layer, Loss or Network, or torch or JAX arrays"
+        )
+    raise ArgumentTypeError(
+        f"target: expected a function (with backward=), an object with forward and backward, or a backproof Layer, Loss or Network, "
+        f"received {type(target).__name__}"
+    )

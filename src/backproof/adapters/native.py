@@ -1,4 +1,4 @@
-"""Our own layers, losses and networks as Subjects."""
+"""Our own layers and losses as Subjects, and which Subject belongs to what."""
 
 from __future__ import annotations
 
@@ -7,137 +7,185 @@ from typing import Any
 
 import numpy as np
 
-from backproof._errors import ArgumentError
-from backproof.adapters.functions import as_input
+from backproof._errors import ArgumentError, ArgumentTypeError
+from backproof.adapters.common import Adapted, Names, as_input, flatten, nest
+from backproof.adapters.networks import NetworkSubject, title, with_parameters
+from backproof.adapters.objects import constructed
 from backproof.arrays import Array
 from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Arrays, Gradients, Subject
-from backproof.layers import Layer
-from backproof.layers.base import Params
-from backproof.losses import Loss
+from backproof.layers.base import Layer, Params
+from backproof.losses.base import Loss
 from backproof.network import Network
+
+SEED = 0  # of parameters that are drawn here, and of the generator that every call of a random layer receives
 
 
 def is_native(target: Any) -> bool:
-    return isinstance(target, Layer | Loss | Network) or (isinstance(target, type) and issubclass(target, Layer | Loss))
+    """A Layer, Loss or Network, or a class of these."""
+    return isinstance(target, Layer | Loss | Network) or (isinstance(target, type) and issubclass(target, Layer | Loss | Network))
 
 
-def native(target: Any, inputs: Sequence[Any], parameters: Any) -> Subject:
-    if isinstance(target, type):
-        target = target()
-    arrays = [as_input(x, i) for i, x in enumerate(inputs)]
+def native(target: Any, inputs: Sequence[Any], parameters: Any) -> Adapted:
+    """The Subject of a Layer, Loss or Network; a network called on x alone is checked as the chain of its layers."""
+    target = constructed(target)
+    if isinstance(target, Loss):
+        if parameters is not None:
+            raise ArgumentTypeError(f"parameters: expected none for a loss, received {type(parameters).__name__}")
+        return LossSubject(target, inputs)
     if isinstance(target, Layer):
-        return LayerSubject(target, arrays, parameters)
-    return LossSubject(target, arrays) if isinstance(target, Loss) else NetworkSubject(target, arrays)
+        return LayerSubject(target, inputs, parameters)
+    if parameters is not None:
+        raise ArgumentTypeError("parameters: expected none for a network, which has its own; set network.parameters")
+    if len(inputs) == 1:
+        network = with_parameters(target, as_input(inputs[0], "x"), SEED)
+        x = np.asarray(inputs[0])
+        x = x if network.standardises or not is_float(x) else x.astype(network.dtype)
+        subject = LayerSubject(network.chain, [x], network.parameter_tree)
+        subject.name = "network (outputs)"
+        subject.names = ("x", *(title(network.layers, path) for path in subject.paths))
+        return subject
+    return NetworkSubject(target, inputs, SEED)
 
 
-class LayerSubject(Subject):
-    """A layer: x, then its parameters. A layer that draws random numbers draws the same ones in every call."""
+class LayerSubject(Adapted):
+    """A layer of x, then its parameters: drawn for x, or given. A layer that draws random numbers draws the same in every call."""
 
-    def __init__(self, layer: Layer, inputs: list[Array], parameters: Mapping[str, Any] | None) -> None:
+    def __init__(self, layer: Layer, inputs: Sequence[Any], parameters: Mapping[str, Any] | None) -> None:
         if len(inputs) != 1:
             raise ArgumentError(f"inputs: expected one array x for {layer!r}, received {len(inputs)}")
         self.layer, self.name = layer, repr(layer)
-        tree = dict(parameters) if parameters is not None else layer.init(np.random.default_rng(0), inputs[0].shape[1:])
-        flat = _flatten(tree)
-        self.paths = [path for path, _ in flat]
-        self.inputs = (inputs[0], *(np.asarray(v) for _, v in flat))
-        self.names = ("x", *(".".join(path) for path in self.paths))
-        self.arguments = 1
-        self.wrt = tuple(k for k, x in enumerate(self.inputs) if is_float(x))
+        x = as_input(inputs[0], "x")
+        if x.ndim < 1:
+            raise ArgumentError(f"x: expected shape (N, *features), received {x.shape}")
+        drawn = flatten(layer.init(np.random.default_rng(SEED), x.shape[1:]))
+        self.paths: list[Names] = [path for path, _ in drawn]
+        if parameters is None:
+            values = [np.asarray(v, dtype=x.dtype if is_float(x) else None) for _, v in drawn]
+        else:
+            values = _given(layer, drawn, parameters)
+        self.settle((x, *values), ("x", *(".".join(path) for path in self.paths)), 1)
+        self.try_out()
 
     def _pass(self, inputs: Sequence[Array]) -> tuple[Params, Array, Any]:
-        params = _tree(self.paths, inputs[1:])
-        y, kept = self.layer.forward(params, inputs[0], train=self.layer.is_random, rng=np.random.default_rng(0))
+        params = nest(self.paths, inputs[1:])
+        rng = np.random.default_rng(SEED) if self.layer.is_random else None
+        y, kept = self.layer.forward(params, inputs[0], train=self.layer.is_random, rng=rng)
         return params, y, kept
 
     def forward(self, inputs: Sequence[Array]) -> Arrays:
         return (self._pass(inputs)[1],)
 
     def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        params, _, kept = self._pass(inputs)
-        dx, dparams = self.layer.backward(params, kept, upstream[0])
-        found = dict(_flatten(dparams))
-        return (dx, *(found[path] for path in self.paths))
+        return self._gradients(*self._pass(inputs), upstream[0])
+
+    def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
+        passed = self._pass(inputs)
+        self._pass(other)
+        return self._gradients(*passed, upstream[0])
+
+    def _gradients(self, params: Params, y: Array, kept: Any, dy: Array) -> Gradients:
+        dx, dparams = self.layer.backward(params, kept, dy)
+        found = dict(flatten(dparams))
+        return (dx, *(found.get(path) for path in self.paths))
 
     def jvp(self, tangents: Sequence[Array], inputs: Sequence[Array]) -> Arrays | None:
         params, _, kept = self._pass(inputs)
-        return (self.layer.jvp(params, kept, tangents[0], _tree(self.paths, tangents[1:])),)
+        return (self.layer.jvp(params, kept, tangents[0], self._tangents(tangents)),)
+
+    def _tangents(self, tangents: Sequence[Array]) -> Params | None:
+        return nest(self.paths, tangents[1:]) if self.paths else None
+
+    def second_order(self, upstream: Sequence[Array]) -> Subject | None:
+        """The gradients as functions of x and the parameters, with `backward_jvp` as their forward-mode derivative."""
+        return LayerGradient(self, upstream[0])
 
 
-class LossSubject(Subject):
-    """A loss of (z, t): a scalar, with its gradient for z."""
+class LayerGradient(Adapted):
+    """(x, parameters) -> backward(dy): what `Layer.backward_jvp` is the derivative of. There is no reverse mode of it."""
 
-    def __init__(self, loss: Loss, inputs: list[Array]) -> None:
-        if len(inputs) != 2:
-            raise ArgumentError(f"inputs: expected z and t for {loss!r}, received {len(inputs)} arrays")
+    has_backward = False
+
+    def __init__(self, of: LayerSubject, upstream: Array) -> None:
+        self.of, self.upstream = of, np.array(upstream)
+        self.name, self.packed = f"gradient of {of.name}", True
+        self.settle(of.inputs, of.names, of.arguments, of.wrt)
+        self.try_out()
+
+    def _upstream(self, y: Array) -> Array:
+        return self.upstream.astype(y.dtype, copy=False)
+
+    def forward(self, inputs: Sequence[Array]) -> Arrays:
+        params, y, kept = self.of._pass(inputs)
+        grads = self.of._gradients(params, y, kept, self._upstream(y))
+        return tuple(np.zeros_like(inputs[k]) if (g := grads[k]) is None else g for k in self.wrt)
+
+    def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
+        raise NotImplementedError(f"{self.name} has a forward-mode derivative only")
+
+    def jvp(self, tangents: Sequence[Array], inputs: Sequence[Array]) -> Arrays | None:
+        params, y, kept = self.of._pass(inputs)
+        dy = self._upstream(y)
+        # along `tangents` y changes too, but dy is held fixed
+        tdx, tdparams = self.of.layer.backward_jvp(params, kept, dy, tangents[0], self.of._tangents(tangents), np.zeros_like(dy))
+        found = dict(flatten(tdparams))
+        parts = (tdx, *(found.get(path) for path in self.of.paths))
+        return tuple(np.zeros_like(inputs[k]) if (t := parts[k]) is None else t for k in self.wrt)
+
+
+class LossSubject(Adapted):
+    """A loss of (z, t) or (z, t, sample_weight): a scalar, with its gradient for z."""
+
+    def __init__(self, loss: Loss, inputs: Sequence[Any]) -> None:
+        if len(inputs) not in (2, 3):
+            raise ArgumentError(f"inputs: expected z and t (and sample_weight) for {loss!r}, received {len(inputs)}")
         self.loss, self.name = loss, repr(loss)
-        self.inputs, self.names, self.arguments, self.wrt = tuple(inputs), ("z", "t"), 2, (0,)
+        names = ("z", "t", "sample_weight")[: len(inputs)]
+        arrays = [as_input(x, n) for x, n in zip(inputs, names, strict=True)]
+        self.settle(arrays, names, len(arrays), (0,) if is_float(arrays[0]) else ())
+        self.try_out()
 
     def forward(self, inputs: Sequence[Array]) -> Arrays:
-        return (np.asarray(self.loss.value_and_gradient(inputs[0], inputs[1])[0]),)
+        return (np.asarray(self.loss.value_and_gradient(*inputs)[0]),)
 
     def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        dz = self.loss.value_and_gradient(inputs[0], inputs[1])[1]
-        return (np.asarray(dz * upstream[0]).astype(dz.dtype), None)
+        dz = self.loss.value_and_gradient(*inputs)[1]
+        return (dz * upstream[0].astype(dz.dtype), *(None for _ in inputs[1:]))
+
+    def second_order(self, upstream: Sequence[Array]) -> Subject | None:
+        return LossGradient(self, upstream[0])
 
 
-class NetworkSubject(Subject):
-    """A network's loss as a function of each of its parameter arrays (and not of the data)."""
+class LossGradient(Adapted):
+    """z -> dE/dz, with the loss's Hessian product as its derivative in both modes."""
 
-    def __init__(self, network: Network, inputs: list[Array]) -> None:
-        if len(inputs) != 2:
-            raise ArgumentError(f"inputs: expected x and t for a network, received {len(inputs)} arrays")
-        self.network = network if network.dtype == np.float64 else _double(network)
-        self.given = network
-        self.name = network.summary().splitlines()[0] if hasattr(network, "summary") else "network"
-        self.name = "network"
-        self.data = inputs
-        entries = list(network.named_parameters.items())
-        self.arguments = 2
-        layers = network.layers
-        self.inputs = (*inputs, *(np.asarray(v, dtype=np.float64) for _, v in entries))
-        self.names = ("x", "t", *(_title(name, layers) for name, _ in entries))
-        self.wrt = tuple(range(2, len(self.inputs)))
-        self.paths = [name for name, _ in entries]
-
-    def _theta(self, inputs: Sequence[Array]) -> Array:
-        return np.concatenate([np.asarray(v, dtype=np.float64).ravel() for v in inputs[2:]])
+    def __init__(self, of: LossSubject, upstream: Array) -> None:
+        self.of, self.factor = of, float(upstream)
+        self.name, self.packed = f"gradient of {of.name}", True
+        self.settle(of.inputs, of.names, of.arguments, of.wrt)
+        self.try_out()
 
     def forward(self, inputs: Sequence[Array]) -> Arrays:
-        return (np.asarray(self.network.loss(inputs[0], inputs[1], parameters=self._theta(inputs))),)
+        return (self.of.loss.value_and_gradient(*inputs)[1] * self.factor,)
 
     def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        _, gradient = self.network.loss_and_gradient(inputs[0], inputs[1], parameters=self._theta(inputs))
-        parts, at = [], 0
-        for v in inputs[2:]:
-            parts.append(np.asarray(gradient[at : at + v.size].reshape(v.shape) * float(upstream[0])))
-            at += v.size
-        return (None, None, *parts)
+        product = self.of.loss.hessian_product(inputs[0], inputs[1], upstream[0], *inputs[2:])
+        return (product * self.factor, *(None for _ in inputs[1:]))
+
+    def jvp(self, tangents: Sequence[Array], inputs: Sequence[Array]) -> Arrays | None:
+        return (self.backward(tangents[:1], inputs)[0],)  # type: ignore[return-value]  # the Hessian is symmetric
 
 
-def _double(network: Network) -> Network:
-    wide = Network(network.layers, network.loss_function if hasattr(network, "loss_function") else None, l2=network.l2, dtype=np.float64)
-    return wide
-
-
-def _title(name: str, layers: Sequence[Layer]) -> str:
-    first, _, rest = name.partition(".")
-    return f"{first} {layers[int(first)]!r} {rest}" if first.isdigit() and int(first) < len(layers) else name
-
-
-def _flatten(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    flat: list[tuple[tuple[str, ...], Any]] = []
-    for key, value in tree.items():
-        flat += _flatten(value, (*above, key)) if isinstance(value, Mapping) else [((*above, key), value)]
-    return flat
-
-
-def _tree(paths: Sequence[tuple[str, ...]], values: Sequence[Array]) -> Params:
-    tree: dict[str, Any] = {}
-    for path, value in zip(paths, values, strict=True):
-        node = tree
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = value
-    return tree
+def _given(layer: Layer, drawn: list[tuple[Names, Any]], parameters: Any) -> list[Array]:
+    """The user's parameters, in the order and of the shapes that the layer draws them."""
+    if not isinstance(parameters, Mapping):
+        raise ArgumentTypeError(f"parameters: expected a dictionary of arrays for {layer!r}, received {type(parameters).__name__}")
+    found = dict(flatten(parameters))
+    wanted, had = [".".join(p) for p, _ in drawn], [".".join(map(str, p)) for p in found]
+    if sorted(wanted) != sorted(had):
+        raise ArgumentError(f"parameters: expected {wanted} for {layer!r}, received {had}")
+    values = [as_input(found[path], ".".join(path)) for path, _ in drawn]
+    for (path, like), value in zip(drawn, values, strict=True):
+        if value.shape != np.shape(like):
+            raise ArgumentError(f"parameters: expected {'.'.join(path)} of shape {np.shape(like)}, received {value.shape}")
+    return values

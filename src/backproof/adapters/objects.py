@@ -1,126 +1,280 @@
-"""A layer object with `forward(x)` and `backward(upstream)` that keeps a cache in itself, and perhaps .params and .grads."""
+"""A layer object with `forward(x)` and `backward(upstream)` that keeps a cache in itself, and its parameters and gradients."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from backproof._errors import ArgumentError
-from backproof.adapters.functions import argument_names, as_gradients, as_input, as_outputs, first_call
+from backproof._errors import ArgumentError, ArgumentTypeError
+from backproof.adapters.common import Adapted, argument_names, as_gradient, as_gradients, as_input, as_outputs, require_real
 from backproof.arrays import Array
 from backproof.gradcheck.evaluate import is_float
-from backproof.gradcheck.subject import Arrays, Gradients, Subject
+from backproof.gradcheck.subject import Arrays, Gradients
 
-
-class ObjectSubject(Subject):
-    """Works on deep copies: each backward starts from the object as it was given, so that a cache that is never renewed shows."""
-
-    def __init__(self, target: Any, inputs: Sequence[object], parameters: Mapping[str, str] | None) -> None:
-        if inspect.isclass(target):
-            try:
-                target = target()
-            except Exception as error:
-                raise ArgumentError(
-                    f"target: expected a class that needs no arguments, received {target.__name__}, which raises {type(error).__name__}: {error}; pass an object"
-                ) from error
-        self.name = type(target).__name__
-        self.pristine = target
-        call = [as_input(x, i) for i, x in enumerate(inputs)]
-        self.arguments = len(call)
-        self.slots = _slots(target, parameters)
-        self.inputs = (*call, *(np.array(_get(target, s[0])) for s in self.slots))
-        self.names = (*argument_names(_forward(target), len(call)), *(s[0][-1] for s in self.slots))
-        self.wrt = tuple(k for k, x in enumerate(self.inputs) if is_float(x))
-        self.packed = isinstance(first_call(self.name, _forward(self._fresh()), call), tuple | list)
-
-    def _fresh(self) -> Any:
-        try:
-            return copy.deepcopy(self.pristine)
-        except Exception:  # an object that cannot be copied is used as it is
-            return self.pristine
-
-    def _set(self, layer: Any, inputs: Sequence[Array]) -> None:
-        for slot, value in zip(self.slots, inputs[self.arguments :], strict=True):
-            _put(layer, slot[0], value)
-
-    def forward(self, inputs: Sequence[Array]) -> Arrays:
-        layer = self._fresh()
-        self._set(layer, inputs)
-        return as_outputs(_forward(layer)(*inputs[: self.arguments]))
-
-    def _backward(self, layer: Any, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        self._set(layer, inputs)
-        _forward(layer)(*inputs[: self.arguments])
-        for _, place in self.slots:  # accumulating into zeros and assigning both work
-            held = _get(layer, place, None)
-            if isinstance(held, np.ndarray):
-                _put(layer, place, np.zeros_like(held, dtype=np.result_type(held, inputs[0])))
-        grads = layer.backward(tuple(upstream) if self.packed else upstream[0])
-        mine = as_gradients(grads, self.inputs[: self.arguments], self.name)
-        return (*mine, *(None if (g := _get(layer, place, None)) is None else np.asarray(g) for _, place in self.slots))
-
-    def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        return self._backward(self._fresh(), upstream, inputs)
-
-    def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
-        layer = self._fresh()
-        self._set(layer, other)
-        _forward(layer)(*other[: self.arguments])
-        return self._backward(layer, upstream, inputs)
-
-
-def is_layer_object(target: Any) -> bool:
-    return callable(getattr(target, "backward", None)) and (callable(getattr(target, "forward", None)) or callable(target))
-
-
-def _forward(layer: Any) -> Any:
-    return layer.forward if hasattr(layer, "forward") else layer
-
-
-Path = tuple[str, ...]
-
-
-def _slots(layer: Any, parameters: Mapping[str, str] | None) -> list[tuple[Path, Path]]:
-    """(where a parameter is, where its gradient appears): attributes that were asked for, or the entries of .params and .grads."""
-    if parameters:
-        for name in parameters:
-            if not hasattr(layer, name):
-                raise ArgumentError(f"parameters: expected attributes of {type(layer).__name__}, received {name!r}")
-        return [((name,), (grad,)) for name, grad in parameters.items()]
-    for values, grads in (("params", "grads"), ("parameters", "gradients")):
-        held = getattr(layer, values, None)
-        if isinstance(held, dict) and isinstance(getattr(layer, grads, {}), dict):
-            return [((values, k), (grads, k)) for k, v in held.items() if is_float(np.asarray(v))]
-    return []
-
-
+HOLDERS = (("params", "grads"), ("parameters", "gradients"))
+GRADIENT_NAMES = ("d{}", "d_{}", "{}_grad", "grad_{}", "grad{}")
 _MISSING = object()
 
 
-def _get(layer: Any, path: Path, default: Any = _MISSING) -> Any:
-    held = getattr(layer, path[0], None)
-    if len(path) == 1:
-        return held
-    if isinstance(held, dict) and path[1] in held:
-        return held[path[1]]
-    if default is _MISSING:
-        raise ArgumentError(f"{type(layer).__name__}.{path[0]}: expected an entry {path[1]!r}, received none")
-    return default
+class Slot(NamedTuple):
+    """Where a parameter is and where its gradient appears: an attribute, then keys of dictionaries or positions in lists."""
+
+    name: str
+    value: tuple[Any, ...]
+    gradient: tuple[Any, ...]
 
 
-def _put(layer: Any, path: Path, value: Array) -> None:
+class ObjectSubject(Adapted):
+    """Every call works on a deep copy of the object as it was given, so that the user's is left alone and a cache that is set in the
+    first forward only shows: `backward_after` is on a copy that has seen another input first.
+
+    A copy is made with the parameters' values in place of the originals wherever they are referred to (`self.W` as well as
+    `self.params["W"]`). Gradients that lie there from an earlier backward are cleared, for layers that add to them. An object that
+    cannot be copied is used itself, and its attributes are put back.
+    """
+
+    def __init__(self, target: Any, inputs: Sequence[object], parameters: Mapping[str, str] | None) -> None:
+        target = constructed(target)
+        self.name = type(target).__name__
+        self.copies = True
+        try:
+            self.pristine = copy.deepcopy(target)
+        except Exception:  # whatever a foreign __deepcopy__ raises
+            self.pristine, self.copies = target, False
+        names = argument_names(_call(target), len(inputs))
+        values = [as_input(x, n) for x, n in zip(inputs, names, strict=True)]
+        self.slots: list[Slot] = []
+        self.originals: list[Any] = []
+        self.gradients: list[Any] = []
+        self.settle(values, names, len(values))
+        self.floating = tuple(is_float(x) for x in self.inputs)
+        self.try_out(self._first)
+        if parameters is not None:
+            self.slots = _asked(self.pristine, parameters)
+        else:
+            used, kept = self._used()
+            self.slots = _held(self.pristine, used) + _named_alike(self.pristine, used, kept)
+        self.originals = [_get(self.pristine, slot.value) for slot in self.slots]
+        self.gradients = [_get(self.pristine, slot.gradient) for slot in self.slots]
+        if self.copies:
+            for gradient in self.gradients:
+                _clear(gradient)
+        own = [f"self.{slot.name}" if slot.name in names else slot.name for slot in self.slots]
+        self.settle((*values, *(np.array(v) for v in self.originals)), (*names, *own), len(values))
+
+    def _first(self) -> Arrays:
+        layer, before = self._layer(self.inputs)
+        try:
+            outputs, self.packed = as_outputs(_call(layer)(*[np.array(x) for x in self.inputs]))
+        finally:
+            self._restore(before)
+        return outputs
+
+    def _used(self) -> tuple[Any, set[str]]:
+        """A copy after one forward and backward, which shows where gradients are left, and which attributes these did not replace.
+
+        None if that cannot be had.
+        """
+        if not self.copies:
+            return None, set()
+        try:
+            layer = copy.deepcopy(self.pristine)
+            before = dict(getattr(layer, "__dict__", {}))
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _call(layer)(*[np.array(x) for x in self.inputs])
+                ones = tuple(np.ones_like(y) for y in self.outputs)
+                layer.backward(ones if self.packed else ones[0])
+        except Exception:  # the check itself will meet it, and say more
+            return None, set()
+        return layer, {name for name, value in before.items() if getattr(layer, name, None) is value}
+
+    # --- the object of a call ----------------------------------------------------------------------------------------------
+    def _layer(self, inputs: Sequence[Array]) -> tuple[Any, dict[str, Any] | None]:
+        """An object in its first state with the parameters of `inputs`, and what to put back afterwards."""
+        values = inputs[self.arguments :]
+        if not self.copies:
+            before = dict(getattr(self.pristine, "__dict__", {}))
+            self._place(self.pristine, values)
+            return self.pristine, before
+        memo: dict[int, Any] = {}
+        for old, new, gradient in zip(self.originals, values, self.gradients, strict=True):
+            if isinstance(old, np.ndarray):
+                memo[id(old)] = new
+                if new.dtype != old.dtype and isinstance(gradient, np.ndarray) and is_float(gradient):
+                    memo[id(gradient)] = np.zeros(gradient.shape, new.dtype)  # sums of float64 need a place
+        layer = copy.deepcopy(self.pristine, memo)
+        self._place(layer, values)
+        return layer, None
+
+    def _place(self, layer: Any, values: Sequence[Array]) -> None:
+        for slot, value in zip(self.slots, values, strict=True):
+            _set(layer, slot.value, value)
+
+    def _restore(self, before: dict[str, Any] | None) -> None:
+        if before is None:
+            return
+        self._place(self.pristine, self.originals)
+        held = getattr(self.pristine, "__dict__", {})
+        for name in set(held) - set(before):
+            delattr(self.pristine, name)
+        held.update(before)
+
+    # --- the protocol ------------------------------------------------------------------------------------------------------
+    def forward(self, inputs: Sequence[Array]) -> Arrays:
+        layer, before = self._layer(inputs)
+        try:
+            return as_outputs(_call(layer)(*inputs[: self.arguments]))[0]
+        finally:
+            self._restore(before)
+
+    def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
+        return self._backward(upstream, inputs, None)
+
+    def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
+        return self._backward(upstream, inputs, other)
+
+    def _backward(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array] | None) -> Gradients:
+        layer, before = self._layer(inputs)
+        held: list[tuple[Array, Array]] = []
+        try:
+            if not self.copies:
+                held = [(g, g.copy()) for g in self.gradients if isinstance(g, np.ndarray)]
+                for g, _ in held:
+                    _clear(g)
+            if other is not None:
+                _call(layer)(*other[: self.arguments])
+            _call(layer)(*inputs[: self.arguments])
+            grads = layer.backward(tuple(upstream) if self.packed else upstream[0])
+            mine = as_gradients(grads, self.floating, self.names[: self.arguments], may_be_none=bool(self.slots))
+            theirs = [(slot.name, _get(layer, slot.gradient)) for slot in self.slots]
+            return (*mine, *(None if g is _MISSING or g is None else as_gradient(g, n) for n, g in theirs))
+        finally:
+            self._restore(before)
+            for g, values in held:
+                g[...] = values
+
+
+def is_layer_object(target: Any) -> bool:
+    """Whether it has a backward, and a forward or a call."""
+    return callable(getattr(target, "backward", None)) and (callable(getattr(target, "forward", None)) or callable(target))
+
+
+def constructed(target: Any) -> Any:
+    """An instance, made if a class was given."""
+    if not inspect.isclass(target):
+        return target
+    for method in ("forward", "backward"):
+        if isinstance(inspect.getattr_static(target, method, None), staticmethod):
+            raise ArgumentTypeError(
+                f"target: expected forward and backward to be methods of an object, received {target.__name__} with static ones; "
+                f"check {target.__name__}.forward with backward={target.__name__}.backward, if that is backward(upstream, *inputs)"
+            )
+    try:
+        return target()
+    except Exception as error:
+        raise ArgumentError(
+            f"target: expected an object, or a class that is constructed without arguments; {target.__name__}() raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _call(layer: Any) -> Any:
+    return layer.forward if callable(getattr(layer, "forward", None)) else layer
+
+
+def _asked(layer: Any, parameters: Mapping[str, str]) -> list[Slot]:
+    if not isinstance(parameters, Mapping):
+        raise ArgumentTypeError(f'parameters: expected {{"W": "dW"}}, attributes and those of their gradients, received {parameters!r}')
+    slots = []
+    for name, gradient in parameters.items():
+        value = getattr(layer, name, None)
+        if value is None:
+            raise ArgumentError(f"parameters: expected attributes of {type(layer).__name__}, received {name!r}")
+        array = np.asarray(value)
+        require_real(array.dtype, f"parameters: {name}", type(value).__name__)
+        if not is_float(array):
+            raise ArgumentTypeError(f"parameters: expected floats, received {name} with dtype {array.dtype}")
+        slots.append(Slot(name, (name,), (gradient,)))
+    return slots
+
+
+def _held(layer: Any, used: Any) -> list[Slot]:
+    """The floating-point entries of `.params` (or `.parameters`) that have a `.grads` (`.gradients`): dictionaries, nested ones, lists.
+
+    `used` is the object after a backward, which may have made `.grads` only then. Numbers without a gradient there are settings.
+    """
+    for values, gradients in HOLDERS:
+        held = getattr(layer, values, None)
+        claimed = [getattr(o, gradients, None) for o in (layer, used)]
+        if not isinstance(held, dict | list | tuple) or not any(isinstance(c, dict | list | tuple) for c in claimed):
+            continue
+        slots = []
+        for name, path in _entries(held, "" if isinstance(held, dict) else values):
+            slot = Slot(name, (values, *path), (gradients, *path))
+            if isinstance(_get(layer, slot.value), np.ndarray) or used is None or _get(used, slot.gradient) is not _MISSING:
+                slots.append(slot)
+        return slots
+    return []
+
+
+def _named_alike(layer: Any, used: Any, kept: set[str]) -> list[Slot]:
+    """Attributes whose gradient a backward leaves under the usual name (W and dW); those that a forward replaces are caches."""
+    if used is None:
+        return []
+    held = [_get(layer, (values,)) for values, _ in HOLDERS]
+    inside = {id(_get(layer, (v, *path))) for (v, _), h in zip(HOLDERS, held, strict=True) if isinstance(h, dict | list | tuple)
+              for _, path in _entries(h, "")}  # fmt: skip
+    found = []
+    for name, value in getattr(layer, "__dict__", {}).items():
+        if name not in kept or not isinstance(value, np.ndarray) or not is_float(value) or id(value) in inside:
+            continue
+        for gradient in (pattern.format(name) for pattern in GRADIENT_NAMES):
+            if isinstance(g := getattr(used, gradient, None), np.ndarray) and g.shape == value.shape:
+                found.append(Slot(name, (name,), (gradient,)))
+                break
+    return found
+
+
+def _clear(gradient: Any) -> None:
+    if isinstance(gradient, np.ndarray) and gradient.flags.writeable:
+        gradient[...] = 0
+
+
+def _entries(held: Any, prefix: str, path: tuple[Any, ...] = ()) -> list[tuple[str, tuple[Any, ...]]]:
+    found: list[tuple[str, tuple[Any, ...]]] = []
+    for key, value in held.items() if isinstance(held, dict) else enumerate(held):
+        name = f"{prefix}[{key}]" if not isinstance(held, dict) else f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, dict | list | tuple):
+            found += _entries(value, name, (*path, key))
+        elif isinstance(value, np.ndarray | np.floating | float) and is_float(np.asarray(value)):
+            found.append((name, (*path, key)))
+    return found
+
+
+def _get(layer: Any, path: tuple[Any, ...]) -> Any:
+    held = getattr(layer, path[0], _MISSING)
+    for key in path[1:]:
+        try:
+            held = held[key]
+        except (KeyError, IndexError, TypeError):
+            return _MISSING
+    return held
+
+
+def _set(layer: Any, path: tuple[Any, ...], value: Any) -> None:
+    if _get(layer, path) is value:
+        return
     if len(path) == 1:
-        old = getattr(layer, path[0], None)
         setattr(layer, path[0], value)
-    else:
-        held = getattr(layer, path[0])
-        old = held.get(path[1])
-        held[path[1]] = value
-    if isinstance(old, np.ndarray):  # the same array under a plain attribute (self.W is self.params["W"])
-        for name, other in list(vars(layer).items()):
-            if other is old:
-                setattr(layer, name, value)
+        return
+    holder = _get(layer, path[:-1])
+    if isinstance(holder, dict | list):
+        holder[path[-1]] = value
+    else:  # a tuple that holds it
+        _set(layer, path[:-1], tuple(value if i == path[-1] else v for i, v in enumerate(holder)))

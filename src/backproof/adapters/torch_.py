@@ -1,165 +1,274 @@
-"""Torch functions, autograd Functions and modules: their own backward against numerical derivatives of their forward."""
+"""Torch functions, autograd Functions and modules: what autograd makes of them, on NumPy arrays that share memory with the tensors.
+
+torch is imported when a target needs it, through importlib, so that type checking does not depend on whether it is installed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import copy
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from backproof._errors import ArgumentTypeError
-from backproof.adapters.functions import argument_names, first_call
+from backproof.adapters.common import Adapted, argument_names, name_of
+from backproof.adapters.tensors import to_array, to_tensor, written_back
+from backproof.adapters.trees import fill, take_apart
 from backproof.arrays import Array
 from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Arrays, Gradients, Subject
 
-
-class TorchSubject(Subject):
-    """NumPy arrays share their memory with the tensors that the code sees, so that a write in place shows. bfloat16 is held as float32."""
-
-    none_is_zero = True
-
-    def __init__(self, target: Any, inputs: Sequence[Any]) -> None:
-        import torch
-
-        if isinstance(target, type) and issubclass(target, torch.autograd.Function):
-            target = target.apply
-        self.target = target
-        self.name = getattr(target, "__qualname__", type(target).__name__).removesuffix(".apply")
-        tensors = [x if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x)) for x in inputs]
-        self.module = target if isinstance(target, torch.nn.Module) else None
-        named = [(n, p) for n, p in self.module.named_parameters() if p.requires_grad] if self.module is not None else []
-        self.parameters = [n for n, _ in named]
-        tensors += [p for _, p in named]
-        for i, t in enumerate(tensors):
-            if t.is_complex():
-                raise ArgumentTypeError(f"input {i}: expected real numbers, received {t.dtype}; complex functions are not supported")
-        self.dtypes = [t.dtype for t in tensors]
-        self.place = tensors[0].device if tensors else torch.device("cpu")
-        self.device = str(self.place)
-        self.arguments = len(inputs)
-        self.inputs = tuple(_array(t) for t in tensors)
-        self.wrt = tuple(k for k, t in enumerate(tensors) if t.is_floating_point())
-        self.names = (*argument_names(self.module.forward if self.module is not None else target, self.arguments), *self.parameters)
-        self.kept: tuple[Any, dict[str, Any]] | None = None
-        with torch.no_grad():
-            out = first_call(self.name, lambda *x: self._arrays(self._run(self._tensors(x))), self.inputs)
-        self.packed = len(out) > 1
-        self.which: list[int] = []
-
-    def _tensors(self, arrays: Sequence[Array]) -> list[Any]:
-        import torch
-
-        made = []
-        for a, dtype in zip(arrays, self.dtypes, strict=True):
-            if not a.flags.writeable or any(s < 0 for s in a.strides):
-                a = np.array(a)
-            t = torch.from_numpy(a) if isinstance(a, np.ndarray) and a.ndim else torch.as_tensor(a)
-            if dtype == torch.bfloat16 and t.dtype == torch.float32:
-                t = t.to(dtype)
-            made.append(t.to(self.place))
-        return made
-
-    def _run(self, tensors: list[Any]) -> list[Any]:
-        import torch
-
-        if self.module is None:
-            out = self.target(*tensors)
-        else:
-            state = dict(zip(self.parameters, tensors[self.arguments :], strict=True))
-            wide = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
-            for n, b in self.module.named_buffers():
-                state[n] = b.detach().clone().to(wide) if b.is_floating_point() else b.detach().clone()
-            out = torch.func.functional_call(self.module, state, tuple(tensors[: self.arguments]))
-        parts = list(out) if isinstance(out, tuple | list) else [out]
-        return [y for y in parts if isinstance(y, torch.Tensor)]
-
-    @staticmethod
-    def _arrays(tensors: list[Any]) -> tuple[Array, ...]:
-        return tuple(_array(t) for t in tensors)
-
-    def forward(self, inputs: Sequence[Array]) -> Arrays:
-        import torch
-
-        with torch.no_grad():
-            return self._arrays(self._run(self._tensors(inputs)))
-
-    def _graph(self, inputs: Sequence[Array]) -> tuple[list[Any], list[Any]]:
-        tensors = self._tensors(inputs)
-        for k in self.wrt:
-            tensors[k] = tensors[k].detach().requires_grad_()
-        given = list(tensors)
-        try:
-            return given, self._run(tensors)
-        except RuntimeError as error:
-            if "in-place" not in str(error):
-                raise
-            for k in self.wrt:  # the code writes into a leaf: let it, on a copy
-                tensors[k] = given[k] * 1
-            return given, self._run(tensors)
-
-    def _grads(self, given: list[Any], out: list[Any], upstream: Sequence[Array]) -> Gradients:
-        import torch
-
-        pairs = [(y, torch.from_numpy(np.asarray(u)) if np.ndim(u) else torch.as_tensor(u)) for y, u in zip(out, upstream, strict=True) if y.requires_grad]
-        result: list[Array | None] = [None] * len(given)
-        if pairs:
-            ys, us = [y for y, _ in pairs], [u.to(y.device, y.dtype) if u.dtype != y.dtype else u.to(y.device) for y, u in pairs]
-            grads = torch.autograd.grad(ys, [given[k] for k in self.wrt], us, allow_unused=True)
-            for k, g in zip(self.wrt, grads, strict=True):
-                result[k] = None if g is None else _array(g)
-        for k in self.wrt:
-            if result[k] is None:
-                result[k] = np.zeros(given[k].shape, self.inputs[k].dtype)
-        return tuple(result)
-
-    def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        given, out = self._graph(inputs)
-        return self._grads(given, out, upstream)
-
-    def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
-        given, out = self._graph(inputs)
-        self._graph(other)
-        return self._grads(given, out, upstream)
-
-    def second_order(self, upstream: Sequence[Array]) -> Subject | None:
-        import torch
-
-        fixed = [torch.from_numpy(np.array(u)) for u in upstream]
-
-        def gradient(*tensors: Any) -> Any:
-            with torch.enable_grad():
-                moved = [t if t.requires_grad else t.detach().requires_grad_() if t.is_floating_point() else t for t in tensors]
-                out = [y for y in self._run(list(moved)) if y.requires_grad]
-                us = [u.to(y.dtype) for y, u in zip(out, fixed, strict=False)]
-                wrt = [moved[k] for k in self.wrt]
-                grads = torch.autograd.grad(out, wrt, us, create_graph=True, allow_unused=True)
-                return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(grads, wrt, strict=True))
-
-        gradient.__name__ = f"gradient of {self.name}"
-        return TorchSubject(gradient, [torch.from_numpy(np.array(x)) for x in self.inputs])
-
-
-def _array(t: Any) -> Array:
-    import torch
-
-    t = t.detach()
-    if t.dtype == torch.bfloat16:
-        t = t.float()
-    return np.asarray(t.resolve_conj().resolve_neg().cpu().numpy())
+SEED = 0  # of a module that draws random numbers (dropout): the same ones in every call
 
 
 def is_torch(target: Any, inputs: Sequence[Any]) -> bool:
-    import sys
-
+    """A module, an autograd Function, or anything called with a tensor."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False
-    return (
-        any(isinstance(x, torch.Tensor) for x in inputs)
-        or isinstance(target, torch.nn.Module)
-        or (isinstance(target, type) and issubclass(target, torch.autograd.Function))
-    )
+    if isinstance(target, torch.nn.Module) or (isinstance(target, type) and issubclass(target, torch.autograd.Function | torch.nn.Module)):
+        return True
+    return bool(take_apart(list(inputs), lambda x: isinstance(x, torch.Tensor))[0])
 
 
-__all__ = ["TorchSubject", "is_float", "is_torch"]
+class TorchSubject(Adapted):
+    """Tensors among the arguments (also in lists, tuples and dictionaries) are the inputs, then a module's parameters; whatever
+    else is passed stays as it is. Outputs are the floating-point tensors of what is returned.
+
+    Arrays of the dtypes the user gave are used in those; arrays of another float dtype (float64, for a float32 function) as they
+    are, and with them parameters, buffers and the rest of the state. A module is copied once, and its buffers are renewed whenever
+    a call has written into them. Without `wrt`, the inputs that are differentiated are the arguments that require a gradient, or
+    all that are floating if none does. bfloat16 is ml_dtypes' if that is there (JAX brings it), else float32 with `spacing` set.
+    """
+
+    none_is_zero = True
+
+    def __init__(self, target: Any, inputs: Sequence[Any], *, forward_ad: bool = False, name: str | None = None) -> None:
+        torch = importlib.import_module("torch")
+        self.torch, self.forward_ad = torch, forward_ad
+        self.function, self.module, signature, skip = _callable(target)
+        self.name = name or _title(target)
+        leaves, self.skeleton = take_apart(
+            [torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in inputs],
+            lambda x: isinstance(x, torch.Tensor),
+            argument_names(signature, len(inputs), skip),
+        )
+        names, tensors = [path for path, _ in leaves], [leaf for _, leaf in leaves]
+        count = len(tensors)
+        self.parameters: list[str] = []
+        self.state: dict[str, Any] = {}
+        if self.module is not None:
+            named = dict(self.module.named_parameters())
+            self.parameters = [n for n, p in named.items() if p.requires_grad]
+            self.state = {n: t.detach() for n, t in [*named.items(), *self.module.named_buffers()] if n not in self.parameters}
+            names += [f"self.{n}" if n in names else n for n in self.parameters]
+            tensors += [named[n] for n in self.parameters]
+        for label, t in zip(names, tensors, strict=True):
+            if t.is_complex():
+                raise ArgumentTypeError(f"{label}: expected real numbers, received {t.dtype}; complex is not supported")
+            if t.layout != torch.strided:
+                raise ArgumentTypeError(f"{label}: expected a dense tensor, received layout {t.layout}")
+        self.dtypes = [t.dtype for t in tensors]
+        self.devices = [t.device for t in tensors]
+        self.device = str(self.devices[0]) if tensors else "cpu"
+        arrays = [to_array(t) for t in tensors]
+        self.held = [a.dtype for a in arrays]
+        if any(d == torch.bfloat16 and h == np.float32 for d, h in zip(self.dtypes, self.held, strict=True)):
+            self.spacing = 2.0**-7
+        asked = [k for k, t in enumerate(tensors[:count]) if t.requires_grad]
+        floats = [k for k, a in enumerate(arrays) if is_float(a)]
+        self.settle(arrays, names, count, [*asked, *range(count, len(arrays))] if asked else floats)
+        self.states: dict[Any, dict[str, Any]] = {}
+        self.seeded = False
+        before = torch.get_rng_state() if self.module is not None else None
+        self.try_out()
+        if before is not None:
+            self.seeded = not torch.equal(before, torch.get_rng_state())
+            torch.set_rng_state(before)
+
+    # --- calls -------------------------------------------------------------------------------------------------------------
+    def _tensors(self, arrays: Sequence[Array]) -> list[Any]:
+        known = zip(arrays, self.held, self.dtypes, self.devices, strict=True)
+        return [to_tensor(a, dtype if a.dtype == held else None, device) for a, held, dtype, device in known]
+
+    def _run(self, tensors: Sequence[Any]) -> list[Any]:
+        """The floating-point outputs."""
+        arguments = fill(self.skeleton, tensors[: self.arguments])
+        with self._seed():
+            out = self.function(*arguments) if self.module is None else self._call_module(arguments, tensors)
+        if isinstance(out, self.torch.Tensor):
+            self.packed = False
+            return [out] if out.is_floating_point() or out.is_complex() else []
+        self.packed = True
+        leaves, _ = take_apart(out, lambda y: isinstance(y, self.torch.Tensor) and (y.is_floating_point() or y.is_complex()))
+        return [y for _, y in leaves]
+
+    def _call_module(self, arguments: Sequence[Any], tensors: Sequence[Any]) -> Any:
+        given = tensors[self.arguments :]
+        wide = next((t.dtype for t, d in zip(tensors, self.dtypes, strict=True) if t.dtype != d), None)
+        if not given and not self.state:
+            return self.module(*arguments)
+        state = self.states.get(wide)
+        if state is None:
+            state = {n: t.to(wide, copy=True) if wide and t.is_floating_point() else t.clone() for n, t in self.state.items()}
+            self.states[wide] = state
+        versions = {n: t._version for n, t in state.items()}
+        values = {**dict(zip(self.parameters, given, strict=True)), **state}
+        try:
+            return self.torch.func.functional_call(self.module, values, tuple(arguments))
+        finally:
+            if any(t._version != versions[n] for n, t in state.items()):
+                del self.states[wide]
+
+    @contextlib.contextmanager
+    def _seed(self) -> Iterator[None]:
+        if not self.seeded:
+            yield
+            return
+        devices = [d for d in {*self.devices} if d.type == "cuda"]
+        with self.torch.random.fork_rng(devices=devices):
+            self.torch.manual_seed(SEED)
+            yield
+
+    def forward(self, inputs: Sequence[Array]) -> Arrays:
+        with self.torch.no_grad():
+            tensors = self._tensors(inputs)
+            outputs = tuple(to_array(y) for y in self._run(tensors))
+        written_back(tensors, inputs)
+        return outputs
+
+    def _graph(self, inputs: Sequence[Array]) -> tuple[list[Any], list[Any]]:
+        """(inputs, outputs) with autograd's graph between them."""
+        leaves = self._tensors(inputs)
+        for k in self.wrt:
+            leaves[k].requires_grad_()
+        with self.torch.enable_grad():
+            try:
+                return leaves, self._run(leaves)
+            except RuntimeError as error:
+                if "in-place" not in str(error):
+                    raise
+                moved = list(leaves)  # the code writes into an input, which autograd does not let a leaf be
+                for k in self.wrt:
+                    moved[k] = leaves[k].clone()
+                return leaves, self._run(moved)
+
+    def _pull(self, upstream: Sequence[Array], inputs: Sequence[Array], leaves: list[Any], outputs: list[Any]) -> Gradients:
+        gradients: list[Array | None] = [None] * len(inputs)
+        cotangents = [self._cotangent(u, y) for u, y in zip(upstream, outputs, strict=True)]
+        live = [i for i, y in enumerate(outputs) if y.requires_grad]
+        found: Sequence[Any] = [None] * len(self.wrt)
+        if live:
+            found = self.torch.autograd.grad(
+                [outputs[i] for i in live], [leaves[k] for k in self.wrt], [cotangents[i] for i in live], allow_unused=True
+            )
+        for k, g in zip(self.wrt, found, strict=True):
+            gradients[k] = np.zeros(inputs[k].shape, inputs[k].dtype) if g is None else to_array(g)
+        written_back(cotangents, upstream)
+        written_back(leaves, inputs)
+        return tuple(gradients)
+
+    def _cotangent(self, upstream: Array, output: Any) -> Any:
+        like = to_tensor(upstream, None, output.device)
+        return like if like.dtype == output.dtype else like.to(output.dtype)
+
+    def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
+        return self._pull(upstream, inputs, *self._graph(inputs))
+
+    def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
+        graph = self._graph(inputs)
+        self._graph(other)
+        return self._pull(upstream, inputs, *graph)
+
+    def jvp(self, tangents: Sequence[Array], inputs: Sequence[Array]) -> Arrays | None:
+        """Forward-mode AD, if it was asked for (`forward_ad`)."""
+        if not self.forward_ad:
+            return None
+        mode: Any = importlib.import_module("torch.autograd.forward_ad")
+        with mode.dual_level():
+            tensors = self._tensors(inputs)
+            for k in self.wrt:
+                tangent = to_tensor(tangents[k], None, tensors[k].device).to(tensors[k].dtype)
+                tensors[k] = mode.make_dual(tensors[k], tangent)
+            unpacked = [mode.unpack_dual(y) for y in self._run(tensors)]
+            return tuple(to_array(self.torch.zeros_like(y) if t is None else t) for y, t in unpacked)
+
+    def second_order(self, upstream: Sequence[Array]) -> Subject | None:
+        """Double backward. None if the code says that it has none (`once_differentiable`, an operation without a derivative)."""
+        leaves, outputs = self._graph(self.inputs_copy())
+        try:
+            first = self._differentiable(leaves, outputs, upstream)
+            live = [g for g in first if g.requires_grad]
+            if live:
+                zeros = [self.torch.zeros_like(g) for g in live]
+                self.torch.autograd.grad(live, [leaves[k] for k in self.wrt], zeros, allow_unused=True)
+        except RuntimeError as error:
+            if "once_differentiable" in str(error) or "not implemented" in str(error) or "does not require grad" in str(error):
+                return None
+            raise
+        return TorchGradient(self, upstream)
+
+    def inputs_copy(self) -> list[Array]:
+        return [np.array(x) for x in self.inputs]
+
+    def _differentiable(self, leaves: list[Any], outputs: list[Any], upstream: Sequence[Array]) -> list[Any]:
+        """The gradients of the inputs in `wrt`, with a graph of their own."""
+        live = [i for i, y in enumerate(outputs) if y.requires_grad]
+        wanted = [leaves[k] for k in self.wrt]
+        found: Sequence[Any] = [None] * len(wanted)
+        if live:
+            cotangents = [self._cotangent(np.array(upstream[i]), outputs[i]) for i in live]
+            found = self.torch.autograd.grad([outputs[i] for i in live], wanted, cotangents, create_graph=True, allow_unused=True)
+        return [self.torch.zeros_like(x) if g is None else g for g, x in zip(found, wanted, strict=True)]
+
+
+class TorchGradient(TorchSubject):
+    """inputs -> gradients of the inputs in `wrt` at a fixed upstream gradient, with autograd's double backward."""
+
+    def __init__(self, of: TorchSubject, upstream: Sequence[Array]) -> None:
+        self.__dict__.update(of.__dict__)
+        self.of, self.upstream = of, [np.array(u) for u in upstream]
+        self.name, self.forward_ad = f"gradient of {of.name}", False
+        self.try_out()
+        self.packed = True
+
+    def _run(self, tensors: Sequence[Any]) -> list[Any]:
+        graph = self.torch.is_grad_enabled()
+        with self.torch.enable_grad():
+            leaves = list(tensors)
+            for k in self.of.wrt:
+                leaves[k] = leaves[k] if leaves[k].requires_grad else leaves[k].detach().requires_grad_()
+            gradients = self.of._differentiable(leaves, self.of._run(leaves), self.upstream)
+        return gradients if graph else [g.detach() for g in gradients]
+
+    def second_order(self, upstream: Sequence[Array]) -> Subject | None:
+        return None
+
+
+def _callable(target: Any) -> tuple[Callable[..., Any], Any, Any, int]:
+    """(what to call, a copy of the module or None, what has the signature, how many of its names come before the arguments)."""
+    torch = importlib.import_module("torch")
+    if isinstance(target, type) and issubclass(target, torch.nn.Module):
+        raise ArgumentTypeError(f"target: expected a module, received the class {target.__name__}; write {target.__name__}(...)")
+    if isinstance(target, torch.nn.Module):
+        try:
+            module = copy.deepcopy(target)
+        except Exception:  # parameters that are results of computations cannot be copied: the module itself, then
+            module = target
+        return module, module, module.forward, 0
+    owner = target if isinstance(target, type) else getattr(target, "__self__", None)
+    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+        own_context = owner.setup_context is torch.autograd.function._SingleLevelFunction.setup_context  # type: ignore[attr-defined]
+        return owner.apply, None, owner.forward, 1 if own_context else 0  # type: ignore[attr-defined]
+    if not callable(target):
+        raise ArgumentTypeError(f"target: expected a function of tensors, received {type(target).__name__}")
+    return target, None, target, 0
+
+
+def _title(target: Any) -> str:
+    owner = getattr(target, "__self__", None)
+    return owner.__name__ if isinstance(owner, type) and getattr(target, "__name__", "") == "apply" else name_of(target)

@@ -33,7 +33,7 @@ class Slope:
     one_sided_error: Array
 
 
-def quick(realised: Array, up: Array, down: Array, center: Array, epsilon: float) -> tuple[Array, Array, Array]:
+def quick(realised: Array, up: Array, down: Array, center: Array, epsilon: float, at: float = 1.0) -> tuple[Array, Array, Array]:
     """Slopes from six evaluations: central differences at h, h/4, h/16, extrapolated twice (Ridders 1982, a table of three rows).
 
     realised (3,) or (3, k): the distances between the points; up, down (3, ..., m): outputs; center (m,). Returns value, error and
@@ -45,7 +45,7 @@ def quick(realised: Array, up: Array, down: Array, center: Array, epsilon: float
         r1, r2 = (16 * d[1] - d[0]) / 15, (16 * d[2] - d[1]) / 15
         value = (256 * r2 - r1) / 255
         size = np.maximum(np.maximum(np.abs(up), np.abs(down)).max(axis=0), np.abs(center))
-        floor = 4 * epsilon * size / h[2]
+        floor = 4 * epsilon * (size + at * np.abs(value)) / h[2]
         error = np.maximum(np.abs(value - r2), np.abs(r2 - r1) / 16) + floor
         # (f(h) + f(-h) - 2 f(0)) / h is h f'' where f is smooth: 16 times smaller at the last step than at the first
         bend = np.abs(up + down - 2 * center) / h
@@ -75,7 +75,12 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
         measured = np.maximum(np.abs(up), np.abs(down))
         scale = np.maximum(np.where(np.isfinite(measured), measured, 0), np.abs(center))
         span = h_up + h_down
-        noise = 4 * epsilon * scale
+        rise = np.abs(up - down)[-1] / (h_up + h_down)[-1]  # rounding of x itself, or of what it is multiplied with, moves f by |x f'| eps
+        noise = 4 * epsilon * (scale + size * np.where(np.isfinite(rise), np.minimum(rise, scale / h_up[-1]), 0.0))
+        # cancelled large terms leave a grid that is coarser than the output's own spacing: its mesh is the smallest change seen
+        moves = np.abs(np.concatenate([up, down]) - center)
+        mesh = np.where((moves > 0) & np.isfinite(moves), moves, np.inf).min(axis=0)
+        noise = np.maximum(noise, np.where(np.isfinite(mesh) & (np.abs(moves[-1]) == 0), mesh, 0.0))
         central, c_error = _ladder((up - down) / span, 2 * noise / span, 16.0, 2, size)
         right, r_error = _ladder((up - center) / h_up, noise / h_up, 4.0, 1, size)
         left, l_error = _ladder((center - down) / h_down, noise / h_down, 4.0, 1, size)

@@ -76,8 +76,8 @@ class Comparison:
     """The gradient of one input against its numerical derivative.
 
     status: "right", "wrong" or "cannot tell". entries: how many Jacobian entries (or directional products) were compared, and how
-    many of them were `wrong` or `undecided`. worst: largest |yours - numerical|, and bar: the error bar there. numerical, analytical
-    (outputs x inputs, flattened) and wrong_cells (bool) are None where the Jacobian was too large to be formed.
+    many of them were `wrong` or `undecided`. worst: largest |yours - numerical|, and bar: the error bar there. numerical,
+    analytical (outputs x inputs, flattened) and wrong_cells (bool) are None where the Jacobian was too large to be formed.
     """
 
     input: int

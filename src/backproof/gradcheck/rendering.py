@@ -20,7 +20,7 @@ MAP_COLUMNS, MAP_ROWS = 60, 20  # and so many marks at most
 
 
 def text(report: Report) -> str:
-    """The report as it is printed: at most 100 characters wide (a replay line longer than that can only be broken at its commas)."""
+    """The report as it is printed: at most 100 characters wide (but for a replay line without commas to break it at)."""
     lines = [verdict(report)]
     if report.ok:
         lines += _wrap(_basis(report))
@@ -53,8 +53,10 @@ def verdict(report: Report) -> str:
     tail = f"; cannot tell for {_listed(unsure)}" if unsure else ""
     if report.ok:
         right = names.get("right", [])
-        of = f" of {_listed(right)}" if right else ""
-        line = f"{report.target}: right gradient{of}{tail}" if right or not unsure else f"{report.target}: nothing wrong found{tail}"
+        line = f"{report.target}: right gradient" + (f" of {_listed(right)}" if right else "")
+        if unsure and not right:
+            line = f"{report.target}: nothing wrong found"
+        line += tail
     else:
         bugs = [f.name or f"input {f.input}" for f in report.findings if not f.is_note and f.input is not None]
         wrong = list(dict.fromkeys([*names.get("wrong", []), *bugs]))
@@ -65,18 +67,23 @@ def verdict(report: Report) -> str:
 def pictured(report: Report) -> Comparison | None:
     """The comparison that is worth a picture: that of the first finding, else the first wrong one; None if none was kept."""
     shown = _first(report)
-    kept = [c for c in report.comparisons if c.numerical is not None and c.analytical is not None]
-    kept = [c for c in kept if np.ndim(c.numerical) == 2 and np.shape(c.numerical) == np.shape(c.analytical) and np.size(c.numerical)]
-    kept = [c for c in kept if c.status == "wrong" or (shown is not None and c.input == shown.input)]
-    first = [c for c in kept if shown is not None and c.input == shown.input]
-    return (first or kept or [None])[0]
+    kept = [c for c in report.comparisons if _pictures(c) and (c.status == "wrong" or (shown and c.input == shown.input))]
+    kept.sort(key=lambda c: shown is None or c.input != shown.input)
+    return kept[0] if kept else None
+
+
+def _pictures(c: Comparison) -> bool:
+    if c.numerical is None or c.analytical is None:
+        return False
+    return c.numerical.ndim == 2 and c.numerical.shape == c.analytical.shape and c.numerical.size > 0
 
 
 def wrong_cells(c: Comparison) -> Array:
     """Which entries of the Jacobian are wrong; those that are not finite where the numerical ones are, if nobody said."""
-    if c.wrong_cells is not None and np.shape(c.wrong_cells) == np.shape(c.numerical):
-        return np.asarray(c.wrong_cells, dtype=bool)
-    return np.isfinite(np.asarray(c.numerical)) & ~np.isfinite(np.asarray(c.analytical))
+    numerical, yours = np.asarray(c.numerical), np.asarray(c.analytical)
+    if c.wrong_cells is not None and c.wrong_cells.shape == numerical.shape:
+        return c.wrong_cells.astype(bool)
+    return np.asarray(np.isfinite(numerical) & ~np.isfinite(yours))
 
 
 def picture(c: Comparison) -> list[str]:
@@ -148,12 +155,19 @@ def scale(*arrays: Array) -> tuple[float, int]:
 
 
 def _cells(values: Array, wrong: Array, decimals: int) -> list[str]:
-    shown = [[f"{v:.{decimals}f}" if abs(v) < 1e6 else f"{v:.1e}" for v in row] for row in values.tolist()]
+    tiny = 1e-9 * float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    shown = [[_number(v, tiny, decimals) for v in row] for row in values.tolist()]
     width = max(len(cell) for row in shown for cell in row)
     return [
-        " ".join(f"{'0' if float(cell) == 0 else cell:>{width}}{'X' if bad else ' '}" for cell, bad in zip(row, bads, strict=True))
+        " ".join(f"{cell:>{width}}{'X' if bad else ' '}" for cell, bad in zip(row, bads, strict=True)).rstrip()
         for row, bads in zip(shown, wrong.tolist(), strict=True)
     ]
+
+
+def _number(value: float, tiny: float, decimals: int) -> str:
+    if abs(value) <= tiny:
+        return "0"
+    return f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def brief(value: Any) -> str:
@@ -176,7 +190,8 @@ def brief(value: Any) -> str:
 
 def broken(line: str) -> list[str]:
     """A line of Python in lines of at most 100 characters, broken where Python allows it: behind a comma within brackets."""
-    parts, start, last, depth = [], 0, 0, 0
+    parts: list[str] = []
+    start = last = depth = 0
     quote = ""
     for i, letter in enumerate(line):
         if quote:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -30,12 +31,32 @@ def shape_finding(ev: Evaluator, k: int, grad: Array, grads: Sequence[Array | No
             "missing-broadcast-sum", 0.97, k, name, f"{text}: the forward broadcasts {name}, so its gradient is the sum over the axes {axes}",
             f"sum over the broadcast axes: grad.sum(axis={axes}).reshape({shape})", evidence | {"axes": list(axes)}, name,
         )  # fmt: skip
+    if (axes := _summed_axes(ev, k, grad, g)) is not None:
+        return Finding(
+            "missing-broadcast-sum", 0.96, k, name, f"{text}: summed over its axes {axes} it is the right gradient", f"sum over the axes along which {name} was "
+            f"broadcast: grad.sum(axis={axes})", evidence | {"axes": list(axes)}, name,
+        )  # fmt: skip
     hint = ""
     if grad.size == ev.given[k].size:
         hint = "; it holds as many numbers: " + ("transposed" if grad.shape == shape[::-1] else "reshaped")
     return Finding(
         "wrong-shape", 0.97, k, name, text + hint, f"return an array of shape {shape} (keepdims, reshape, a sum over the right axes)", evidence, name,
     )  # fmt: skip
+
+
+def _summed_axes(ev: Evaluator, k: int, grad: Array, g: Array) -> tuple[int, ...] | None:
+    """Axes that the gradient has too many of, by value: summed over them it is J^T g."""
+    x = ev.point[k]
+    if grad.ndim <= x.ndim or x.size > LIMIT // 4 or ev.center.size > LIMIT:
+        return None
+    p = measure(ev, k, np.zeros((ev.center.size, x.size)))
+    true = (g @ p.numerical).reshape(x.shape)
+    for kept in combinations(range(grad.ndim), x.ndim):
+        axes = tuple(i for i in range(grad.ndim) if i not in kept)
+        total = np.asarray(grad, dtype=np.float64).sum(axis=axes)
+        if total.shape == x.shape and np.allclose(total, true, rtol=1e-4, atol=1e-4 * np.abs(true).max(initial=1e-300)):
+            return axes
+    return None
 
 
 def _broadcast_axes(small: Shape, large: Shape) -> tuple[int, ...]:

@@ -26,6 +26,8 @@ RULES: tuple[Callable[[Pair], Finding | None], ...] = (
     forms.rows_summed,
     coupling.batch_coupling,
     coupling.missing_normalizer,
+    coupling.missing_reduced_term,
+    coupling.softmax_behind,
     entries.some_entries,
 )
 

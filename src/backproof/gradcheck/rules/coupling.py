@@ -23,6 +23,8 @@ def wrong_axis(p: Pair) -> Finding | None:
                 forward=sorted(true), backward=sorted(yours),
             )  # fmt: skip
         return None
+    if (slip := _extremum_elsewhere(p)) is not None:
+        return found(p, "wrong-axis", 0.95, f"your gradient of {p.name} goes to the largest or smallest entries along axis {slip}, not along the forward's", fix, backward=[slip])
     kept = tuple(s for s in out if s != 1)
     for axis in range(p.x.ndim):
         if tuple(s for i, s in enumerate(p.x.shape) if i != axis and s != 1) != kept or p.x.shape[axis] < 2:
@@ -39,6 +41,19 @@ def wrong_axis(p: Pair) -> Finding | None:
                     p, "wrong-axis", 0.965 if _flat(p) else 0.93, f"the forward reduces {p.name} along axis {axis}, your gradient is spread "
                     f"along axis {other}", fix, forward=[axis], backward=[other],
                 )  # fmt: skip
+    return None
+
+
+def _extremum_elsewhere(p: Pair) -> int | None:
+    """For max and min: the axis whose extrema take your gradient, if J's go to those of another."""
+    j, a = p.numerical, p.analytical
+    if not (np.isclose(j, 0, atol=1e-6) | np.isclose(j, 1, atol=1e-6)).all() or not ((a == 0) | (a == 1)).all():
+        return None
+    chosen, yours = (np.abs(j) > 0.5).any(axis=0).reshape(p.x.shape), a.any(axis=0).reshape(p.x.shape)
+    for pick in (np.max, np.min):
+        at = [axis for axis in range(p.x.ndim) if np.array_equal(p.x == pick(p.x, axis=axis, keepdims=True), yours)]
+        if at and any(np.array_equal(p.x == pick(p.x, axis=axis, keepdims=True), chosen) for axis in range(p.x.ndim) if axis not in at):
+            return at[0]
     return None
 
 
@@ -61,6 +76,8 @@ def _axes(axes: set[int]) -> str:
 
 def batch_coupling(p: Pair) -> Finding | None:
     true, yours = cross_samples(p, p.numerical), cross_samples(p, p.analytical)
+    if true and p.input and p.x.shape[0] != p.inputs[0].shape[:1]:
+        true = None if p.inputs[0].shape[:1] != p.x.shape[:1] else true  # a parameter has no samples
     if true is None or yours is None or true == yours:
         axes = (coupled_axes(p, p.numerical), coupled_axes(p, p.analytical)) if same_shape(p) else (set(), set())
         if same_shape(p) and axes[1] > axes[0] and p.x.ndim > 1 and axes[0] and 0 not in axes[1] - axes[0]:
@@ -110,6 +127,56 @@ def missing_normalizer(p: Pair) -> Finding | None:
         "statistic as well (mean: subtract mean(g); variance or norm: subtract xhat * mean(g * xhat); softmax: subtract h * <h, g>)",
         rank=rank, statistic=statistic, axes=axes,
     )  # fmt: skip
+
+
+def missing_reduced_term(p: Pair) -> Finding | None:
+    """Outputs of another shape (norms, similarities): every row of J - A is parallel to x, or to ones, where the row is not zero."""
+    if same_shape(p) or single(p) is None or p.numerical.shape[1] < 3:
+        return None
+    e, support = p.numerical - p.analytical, significant(p, p.numerical)
+    names: set[str] = set()
+    for row, a, on in zip(e, p.analytical, support, strict=True):
+        if on.sum() < 3 or not np.any(a[on]) or np.abs(row[on]).max() <= 1e-6 * np.abs(p.numerical).max():
+            return None
+        for name, v in (("the norm of " + p.name, p.x.ravel()), ("a mean or sum", np.ones(p.x.size))):
+            c = float(row[on] @ v[on] / (v[on] @ v[on])) if np.any(v[on]) else 0.0
+            parallel = float(a[on] @ v[on] / (v[on] @ v[on])) if np.any(v[on]) else 0.0
+            if c and np.abs(row[on] - c * v[on]).max() < 1e-5 * np.abs(row[on]).max() and np.abs(a[on] - parallel * v[on]).max() > 1e-3 * np.abs(a[on]).max():
+                names.add(name)
+                break
+        else:
+            return None
+    return found(
+        p, "missing-normalizer-term", 0.9, f"your gradient of {p.name} is right but for a term along {' or '.join(names)}: the path through that statistic is left out",
+        "differentiate the norm or mean as well: d(x/|x|) has the term - x <x, .> / |x|^3", statistic=sorted(names), rank=1,
+    )  # fmt: skip
+
+
+def softmax_behind(p: Pair) -> Finding | None:
+    """Outputs are probabilities h of something inside: with A = D M, is J = S M for the softmax Jacobian S = diag(h) - h h^T?"""
+    if len(p.shapes) != 1 or same_shape(p) and not (significant(p, p.numerical) & ~np.eye(p.x.size, dtype=bool)).any():
+        return None
+    y = p.outputs[0].astype(float)
+    for axis in range(y.ndim - 1, -1, -1):
+        if y.shape[axis] < 2 or not (y > 0).all() or not np.allclose(y.sum(axis=axis), 1, atol=1e-4):
+            continue
+
+        def through(m: Array, axis: int = axis) -> Array:
+            t = m.reshape(*y.shape, -1)
+            h = y[..., None]
+            return np.asarray((h * (t - (h * t).sum(axis=axis, keepdims=True))).reshape(m.shape))
+
+        if same_shape(p) and p.same(through(np.eye(p.x.size)), p.numerical):
+            continue  # the softmax itself: other rules know it better
+        h = y.reshape(-1, 1)
+        for cause, m, text in (
+            ("missing-cross-terms", p.analytical / (h * (1 - h)), "only the diagonal h (1 - h) of the softmax Jacobian is applied"),
+            ("missing-normalizer-term", p.analytical / h, "only h of the softmax Jacobian is applied: the term - h <h, g> is missing"),
+            ("fused-twice", p.analytical, "the softmax Jacobian is left out, as if the loss had fused it"),
+        ):
+            if p.same(through(m), p.numerical) and not p.same(p.analytical, p.numerical):
+                return found(p, cause, 0.965, f"the outputs are softmax probabilities, and in your gradient of {p.name} {text}", "dz = h * (g - (h * g).sum(axis, keepdims=True)), then on to the softmax's inputs", axis=axis)  # fmt: skip
+    return None
 
 
 def _rank(a: Array, p: Pair) -> int:
@@ -201,7 +268,7 @@ def missing_accumulation(p: Pair) -> Finding | None:
         # an entry used once cannot lose a contribution: those must all be right; of those used more often, some part is left
         if (uses[columns] > 1).all() and counted[:, columns].any(axis=0).all():
             return found(
-                p, "missing-accumulation", 0.93, text + f"{int(lost.sum())} contributions of {int(there.sum())} are lost, all at entries that "
+                p, "missing-accumulation", 0.935, text + f"{int(lost.sum())} contributions of {int(there.sum())} are lost, all at entries that "
                 "several outputs use (repeated indices, shared weights)", fix, lost=int(lost.sum()),
             )  # fmt: skip
     parts = there & ~right

@@ -44,7 +44,7 @@ def some_entries(p: Pair) -> Finding | None:
     listed = [index(int(i), shape) for i in places[:6]]
     i, k = np.argwhere(wrong)[0]
     return found(
-        p, "wrong-at-some-entries", 0.85 if share < 0.5 else 0.7 if share < 0.8 else 0.5, f"the gradient of {p.name} is right but at {len(places)} entries of {what}: "
+        p, "wrong-at-some-entries", 0.93 if share < 0.5 and good_columns else 0.85 if share < 0.5 else 0.7 if share < 0.8 else 0.5, f"the gradient of {p.name} is right but at {len(places)} entries of {what}: "
         f"{', '.join(map(str, listed))}{' ...' if len(places) > 6 else ''}; the first is {p.analytical[i, k]:.5g}, should be {p.numerical[i, k]:.5g}",
         "look at what is special there: masked, ignored, padded, clipped, tied or boundary entries", f"{what} at {listed}",
         count=len(places), share=float(share), indices=[list(i) for i in listed],

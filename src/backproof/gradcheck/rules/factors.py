@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def _sigmoid(v: Array) -> Array:
 # functions of an input or output that appear as factors of derivatives
 FACTORS = {
     "v": lambda v: v, "v^2": lambda v: v * v, "v^3": lambda v: v**3, "1/v": lambda v: 1 / v, "1/v^2": lambda v: 1 / v**2,
-    "sqrt(v)": np.sqrt, "1/sqrt(v)": lambda v: 1 / np.sqrt(v), "|v|": np.abs, "sign(v)": np.sign, "exp(v)": np.exp,
+    "sqrt(v)": np.sqrt, "1/sqrt(v)": lambda v: 1 / np.sqrt(v), "|v|": np.abs, "exp(v)": np.exp,
     "exp(-v)": lambda v: np.exp(-v), "log(v)": np.log, "v(1-v)": lambda v: v * (1 - v), "1-v^2": lambda v: 1 - v * v, "1-v": lambda v: 1 - v,
     "1+v": lambda v: 1 + v, "1+v^2": lambda v: 1 + v * v, "sin(v)": np.sin, "cos(v)": np.cos, "tanh(v)": np.tanh, "1-tanh(v)^2": lambda v: 1 - np.tanh(v) ** 2,
     "sigmoid(v)": _sigmoid, "sigmoid'(v)": lambda v: _sigmoid(v) * _sigmoid(-v), "1-sigmoid(v)": lambda v: _sigmoid(-v),
@@ -87,8 +88,11 @@ def _recognise(p: Pair, d: Array, side: str) -> str:
     shape = single(p) if side == "output" else p.x.shape
     if shape is None:
         return ""
+    mask = bool(np.all(np.isclose(d, 0) | np.isclose(d, 1)))
     for what, v in _values(p, shape):
         for text, f in FACTORS.items():
+            if mask and not (text == "step(v)" and what in ("x", "y")) and not (text == "v" and what.startswith("input") and " " not in what[6:]):
+                continue  # many functions of whole numbers are 0 or 1
             with np.errstate(all="ignore"):
                 t = np.asarray(f(v), dtype=float).ravel()
             if not np.isfinite(t).all() or not t.any() or np.ptp(t) <= 1e-6 * np.abs(t).max():
@@ -105,15 +109,17 @@ def _values(p: Pair, shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
     fitting: list[tuple[str, Array]] = []
     for k, x in enumerate(p.inputs):
         if x.dtype.kind in "fiub":
-            try:
-                fitting.append((p.names[k] if hasattr(p, "names") else ("x" if k == p.input else f"input {k}"), np.broadcast_to(np.asarray(x, dtype=float), shape)))
-            except ValueError:
-                continue
+            name = "x" if k == p.input else f"input{k}"
+            v = np.asarray(x, dtype=float)
+            fits = [axis for axis in range(len(shape)) if v.ndim == 1 and v.size == shape[axis]]
+            if not fits and v.ndim <= len(shape):
+                with suppress(ValueError):
+                    fitting.append((name, np.broadcast_to(v, shape)))
+            for axis in fits:  # a vector along any axis, as for channels
+                fitting.append((name, np.broadcast_to(v.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)))
     for y in p.outputs:
-        try:
+        with suppress(ValueError):
             fitting.append(("y", np.broadcast_to(np.asarray(y, dtype=float), shape)))
-        except ValueError:
-            continue
     yield from fitting
     for i, (name, v) in enumerate(fitting):
         for other, w in fitting[i + 1 :]:
@@ -139,25 +145,25 @@ def _is_mask(p: Pair, d: Array, side: str) -> bool:
 def wrong_point(p: Pair) -> Finding | None:
     """A is J at another point: at the output, at another input, at the negative, ...; or the output's formula at the input."""
     j, a = p.numerical, p.analytical
-    if not np.any(a):
-        return None
+    if not np.any(a) or np.all(np.isclose(j, 0) | np.isclose(np.abs(j), 1)):
+        return None  # pieces of straight lines: the derivative is the same at too many points
     fix = "evaluate the derivative's formula where it belongs: h(1-h) takes the output h, not the input; f'(x) takes the input"
     out = single(p)
-    for c in (1.0,):
-        for name, (inside, k, value) in _points(p).items():
-            other = _at(p, k, value, inside)
-            if other is not None and p.same(a, c * other) and not p.same(j, other):
-                return found(
-                    p, "derivative-at-wrong-point", 0.955, f"the gradient of {p.name} is the right derivative, taken at {name} instead of {p.name}",
-                    fix, point=name,
-                )  # fmt: skip
+    for name, (inside, k, value) in _points(p).items():
+        other = _at(p, k, value, inside)
+        if other is not None and p.same(a, other) and not p.same(j, other):
+            return found(
+                p, "derivative-at-wrong-point", 0.955, f"the gradient of {p.name} is the right derivative, taken at {name} instead of {p.name}", fix,
+                point=name,
+            )  # fmt: skip
     if out is None:
         return None
     y = p.outputs[0].astype(float).ravel()
     d, ok = _diagonal(p, a, j, "output")
     if not ok or d is None:
         return None
-    x = p.x.ravel() if same_shape(p) else None
+    elementwise = same_shape(p) and not (significant(p, j) & ~np.eye(p.x.size, dtype=bool)).any()
+    x = p.x.ravel() if elementwise else None
     for name, (f, phi, inverse) in ACTIVATIONS.items():
         with np.errstate(all="ignore"):
             z = inverse(y)
@@ -170,6 +176,13 @@ def wrong_point(p: Pair) -> Finding | None:
             if x is not None and not np.allclose(x, z, equal_nan=True):
                 candidates[f"{name}'s derivative formula for its output, taken at {p.name}"] = phi(x)
                 candidates[f"{name}'s derivative, taken at {p.name}"] = phi(f(x))
+        if elementwise:
+            slopes = np.diag(j)
+            c = float(np.median(slopes / right)) if np.isfinite(right).all() and right.all() else np.nan
+            if not np.isfinite(c) or not np.allclose(slopes, c * right, rtol=1e-4, atol=1e-7):
+                continue
+        elif name not in ("sigmoid", "tanh", "softplus"):
+            continue
         for text, wrong in candidates.items():
             with np.errstate(all="ignore"):
                 ratio = wrong / right
@@ -211,13 +224,12 @@ def _points(p: Pair) -> dict[str, tuple[list[Array], int, Array]]:
     x = p.x
     with np.errstate(all="ignore"):
         moved = {
-            "its negative": -x, "|x|": np.abs(x), "sigmoid(x)": _sigmoid(x), "tanh(x)": np.tanh(x), "exp(x)": np.exp(x), "log(x)": np.log(x), "2 x": 2 * x,
-            "x / 2": x / 2, "x + 1": x + 1, "x - 1": x - 1, "x^2": x * x, "sqrt(x)": np.sqrt(x), "1 / x": 1 / x, "zero": np.zeros_like(x), "one": np.ones_like(x),
-            "relu(x)": np.maximum(x, 0), "x reversed": x.ravel()[::-1].reshape(x.shape), "x shifted by one": np.roll(x, 1, axis=0) if x.ndim else x,
-            "x shifted back by one": np.roll(x, -1, axis=0) if x.ndim else x, "x shifted along the last axis": np.roll(x, 1, axis=-1) if x.ndim else x,
-            "x shifted back along the last axis": np.roll(x, -1, axis=-1) if x.ndim else x,
-            "the mean of x": np.full_like(x, x.mean()) if x.size else x, "x - mean(x)": x - x.mean() if x.size else x,
+            "its negative": -x, "|x|": np.abs(x), "sigmoid(x)": _sigmoid(x), "tanh(x)": np.tanh(x), "exp(x)": np.exp(x), "2 x": 2 * x, "x / 2": x / 2,
+            "x + 1": x + 1, "x - 1": x - 1, "x reversed": x.ravel()[::-1].reshape(x.shape),
         }  # fmt: skip
+        for axis in range(x.ndim):
+            moved[f"x shifted along axis {axis}"] = np.roll(x, 1, axis=axis)
+            moved[f"x shifted back along axis {axis}"] = np.roll(x, -1, axis=axis)
     for name, value in moved.items():
         add(name, k, value)
     for i, other in enumerate(base):  # an operand taken for another one
@@ -228,6 +240,11 @@ def _points(p: Pair) -> dict[str, tuple[list[Array], int, Array]]:
         add(f"{p.name} in place of input {i}", i, x)
         if p.outputs:
             add(f"the output in place of input {i}", i, p.outputs[0].astype(float))
+        if o.shape == x.shape and o.dtype == x.dtype:
+            exchanged = list(base)
+            exchanged[i] = x.astype(other.dtype)
+            if not np.array_equal(o, x):
+                points[f"the exchanged operands ({p.name} and input {i})"] = (exchanged, k, o)
         add(f"{p.name} + input {i}", k, x + o if x.shape == o.shape else np.zeros(0))
     return points
 

@@ -13,8 +13,14 @@ from backproof.gradcheck.values import Pair
 
 
 def zero_gradient(p: Pair) -> Finding | None:
-    if np.any(p.analytical) or not significant(p, p.numerical).any():
+    largest = float(np.abs(p.numerical).max(initial=0.0))
+    if not significant(p, p.numerical).any() or not np.abs(p.analytical).max(initial=0.0) <= 1e-12 * largest:
         return None
+    if np.any(p.analytical) and np.abs(p.numerical.sum(axis=0)).max() < 1e-6 * largest:
+        return found(
+            p, "rows-summed", 0.98, f"the gradient of {p.name} is zero but for rounding ({np.abs(p.analytical).max():.1g}): the Jacobian was summed over "
+            "its rows, and those of a softmax or a normalisation sum to 0", "carry the error back by the product dx_j = sum_i J_ij g_i, not by J's sums",
+        )  # fmt: skip
     return found(
         p, "zero-gradient", 0.98, f"the gradient of {p.name} is zero everywhere, but the output depends on it (largest derivative "
         f"{np.abs(p.numerical).max():.4g}): its path is cut", "let the gradient through: look for a detached copy, a comparison, a "
@@ -37,7 +43,7 @@ def wrong_scale(p: Pair) -> Finding | None:
         return None
     weight = p.numerical[big]
     c = float((p.analytical[big] @ weight) / (weight @ weight))
-    if c == 0 or abs(c - 1) < 1e-7 or not p.same(p.analytical, c * p.numerical):
+    if abs(c) < 1e-10 or abs(c - 1) < 1e-7 or not p.same(p.analytical, c * p.numerical):
         return None
     what = name_factor(p, c)
     evidence = {"factor": c, "named": what}
@@ -209,6 +215,15 @@ def fused_twice(p: Pair) -> Finding | None:
 
         if not np.isfinite(h).all():
             continue
+        if (z >= 0).all() and np.allclose(z.sum(axis=-1), 1, atol=1e-5):  # x are probabilities, and their loss's backward returns h - t
+            s = np.moveaxis(p.numerical.reshape(-1, *p.x.shape), axis + 1, -1)
+            fused = np.moveaxis(z * (s - (z * s).sum(axis=-1, keepdims=True)), -1, axis + 1).reshape(p.numerical.shape)
+            if p.same(p.analytical, fused):
+                return found(
+                    p, "fused-twice", 0.96, f"the gradient of the probabilities {p.name} is h - t, which is that of the logits: the softmax Jacobian is "
+                    "in it already, and the softmax layer will apply it again", "return -t / h for probabilities, or take logits and fuse", axis=axis,
+                    form="h - t for probabilities",
+                )  # fmt: skip
         if p.same(p.analytical, product(p.numerical)):
             return found(
                 p, "fused-twice", 0.97, f"the gradient of {p.name} is h * (s - <h, s>) of the right one: the loss already returned the fused "
