@@ -23,7 +23,7 @@ from backproof.arrays import Array
 from backproof.saving.files import require_free, write_atomically
 from backproof.terminal import long_work
 
-_SHAPE = re.compile(r"(?P<sizes>[\d,\s()x]*)(?::(?P<kind>[a-z]+)(?P<classes>\d*))?")
+_SHAPE = re.compile(r"(?P<sizes>\d+(?:[,x]\d+)*,?|scalar|)(?::(?P<kind>[a-z]+)(?P<classes>\d*))?")
 KINDS = ("normal", "positive", "unit", "probabilities", "bool", "int10")
 
 
@@ -124,7 +124,7 @@ def find(module: ModuleType, name: str, path: Path) -> Any:
 
 def random_input(text: str, dtype: str, rng: np.random.Generator) -> Array:
     """An input from a text such as 4,5 or 4:int10 (labels 0 to 9) or 4,5:positive or 4,5:probabilities."""
-    parts = _SHAPE.fullmatch(text.strip().lower())
+    parts = _SHAPE.fullmatch(re.sub(r"[\s()]", "", text.lower()))
     sizes = re.findall(r"\d+", parts["sizes"]) if parts else []
     shape = tuple(map(int, sizes))
     kind = (parts["kind"] or "normal") if parts else ""
@@ -184,10 +184,10 @@ def _beside(module: ModuleType, name: str, target: Any) -> Any:
     return None
 
 
-def _inputs(module: ModuleType, target: Any, path: Path, shapes: tuple[str, ...], dtype: str, seed: int) -> tuple[Any, ...]:
+def _inputs(module: ModuleType, target: Any, path: Path, shapes: tuple[str, ...], dtype: str | None, seed: int) -> tuple[Any, ...]:
     if shapes:
         rng = np.random.default_rng(seed)
-        return tuple(random_input(text, dtype, rng) for text in shapes)
+        return tuple(random_input(text, dtype or "float64", rng) for text in shapes)
     for holder in (target, module):
         inputs = getattr(holder, "inputs", None)
         if isinstance(inputs, tuple | list) and inputs:
@@ -197,23 +197,50 @@ def _inputs(module: ModuleType, target: Any, path: Path, shapes: tuple[str, ...]
     raise ArgumentError(f"--shape: expected the shape of each input (or `inputs = (...)` in {path.name}), received none")
 
 
-def _of_framework(module: ModuleType, target: Any, inputs: tuple[Any, ...], dtype: str) -> tuple[Any, ...]:
-    """Inputs as torch tensors or JAX arrays, for a target that is made for them: by its type, or by what its file imports."""
-    used = {value.__name__.split(".")[0] for value in vars(module).values() if isinstance(value, ModuleType)}
-    used |= {str(getattr(value, "__module__", "")).split(".")[0] for value in vars(module).values()}
+def _of_framework(module: ModuleType, target: Any, inputs: tuple[Any, ...], dtype: str | None) -> tuple[Any, ...]:
+    """Inputs as torch tensors or JAX arrays, for a target that is made for them: by its type, or by what it uses."""
     kinds = {kind.__module__.split(".")[0] for kind in (target if isinstance(target, type) else type(target)).__mro__}
-    plain = inspect.isroutine(target) and bool(used & {"torch", "jax"})
-    if "torch" in kinds or (plain and "torch" in used):
+    if inspect.isroutine(target):
+        used = _uses(target, set())
+        # a function of methods alone, x.tanh(), does not tell: its file does
+        kinds |= used or {_library(value) for value in vars(module).values()}
+    if "torch" in kinds and "numpy" not in kinds:
         import torch
 
-        return tuple(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in inputs)
-    if kinds & {"jax", "jaxlib"} or plain:
+        own = [p.dtype for p in target.parameters() if p.is_floating_point()] if isinstance(target, torch.nn.Module) else []
+        tensors = [torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        if own and dtype is None:
+            tensors = [x.to(own[0]) if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in tensors]
+        return tuple(tensors)
+    if kinds & {"jax", "jaxlib"} and "numpy" not in kinds:
         import jax
 
-        if dtype == "float64":
+        if dtype in (None, "float64"):
             jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
         return tuple(jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs)
     return inputs
+
+
+def _library(value: Any) -> str:
+    """The array library that a value of a module belongs to, or ""."""
+    of = value if isinstance(value, type | ModuleType) else type(value)
+    names = [value.__name__] if isinstance(value, ModuleType) else [str(getattr(value, "__module__", ""))]
+    names += [kind.__module__ for kind in getattr(of, "__mro__", ())]
+    return next((top for top in (name.split(".")[0] for name in names) if top in ("torch", "jax", "jaxlib", "numpy")), "")
+
+
+def _uses(function: Any, seen: set[int]) -> set[str]:
+    """The array libraries that a function refers to, itself or through functions of its file."""
+    code = getattr(function, "__code__", None)
+    if code is None or id(code) in seen:
+        return {found} if (found := _library(function)) else set()
+    seen.add(id(code))
+    libraries: set[str] = set()
+    for name in code.co_names:
+        value = function.__globals__.get(name)
+        if value is not None:
+            libraries |= _uses(value, seen) if inspect.isfunction(value) else {_library(value)} - {""}
+    return libraries
 
 
 @contextlib.contextmanager

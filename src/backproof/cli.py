@@ -168,7 +168,11 @@ def predict(model: Path, data: str, target: str | None, out: Path | None, force:
     "4:int10 (labels 0 to 9). Without it, `inputs` of NAME or of the file is taken.",
 )
 @click.option("--backward", help="Name of the backward function.  [default: NAME_backward or backward, if the file has one]")
-@click.option("--dtype", type=click.Choice(["float64", "float32", "float16"]), default="float64", help="Of the inputs by --shape.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32", "float16"]),
+    help="Of the inputs by --shape.  [default: float64; a torch module's own]",
+)
 @click.option("--wrt", multiple=True, help="Input to differentiate, by name or position; may be repeated.  [default: all floats]")
 @click.option("--order", type=click.IntRange(1, 2), default=1, help="2 checks the second derivative as well.")
 @click.option("--surrogate", is_flag=True, help="The gradient is meant not to be the derivative: compare no values.")

@@ -27,10 +27,10 @@ def adapt(
 ) -> Adapted:
     """The Subject for `target`, recognised by what it is and what it is called with.
 
-    backward, jvp: of a NumPy function: `backward(upstream, *inputs)`, `jvp(tangents, *inputs)` (tangents: one array for one input, else
-    a tuple). parameters: of an object, {attribute: attribute of its gradient}; of a Layer, its parameters. wrt: positions or names of
-    the inputs to be differentiated, by default all that are floating. names: of the inputs, from the first on. forward_ad: check
-    torch's or JAX's forward mode too. Inputs are copied; `target` and its state are left as they are. Forward is run once.
+    backward, jvp: of a NumPy function: `backward(upstream, *inputs)`, `jvp(tangents, *inputs)` (tangents: one array for one input,
+    else a tuple). parameters: of an object, {attribute: attribute of its gradient}; of a Layer, its parameters. wrt: positions or
+    names of the inputs to be differentiated, by default all that are floating. names: of the inputs, from the first on.
+    forward_ad: torch's or JAX's forward mode too. Inputs are copied; `target` and its state are left as they are. Forward is run.
 
     Raises `ArgumentError` or `ArgumentTypeError` if the target cannot be recognised or run, or has nothing to differentiate.
     """
@@ -69,10 +69,10 @@ def _recognised(target: Any, inputs: Sequence[Any], backward: Any, jvp: Any, par
         return ObjectSubject(target, inputs, parameters)
     if callable(target):
         raise ArgumentTypeError(
-            f"backward: expected the gradient of {name_of(target)}, a function backward(upstream, *inputs), received None; without it, give an "
-            "object with forward and backward, a backproof Layer, Loss or Network, or torch or JAX arrays"
+            f"backward: expected the gradient of {name_of(target)}, a function backward(upstream, *inputs), received None; without "
+            "it, give an object with forward and backward, a backproof Layer, Loss or Network, or torch or JAX arrays"
         )
     raise ArgumentTypeError(
-        f"target: expected a function (with backward=), an object with forward and backward, or a backproof Layer, Loss or Network, "
-        f"received {type(target).__name__}"
+        "target: expected a function (with backward=), an object with forward and backward, or a backproof Layer, Loss or "
+        f"Network, received {type(target).__name__}"
     )

@@ -48,7 +48,7 @@ class Adapted(Subject):
             except Exception as error:
                 raise ArgumentError(f"target: {self.name} raised {type(error).__name__}: {error}") from error
         if any(y.dtype.kind == "c" for y in self.outputs):
-            raise ArgumentTypeError(f"target: expected {self.name} to return real numbers, received complex ones; complex is not supported")
+            raise ArgumentTypeError(f"target: expected {self.name} to return real numbers, received complex: that is not supported")
         if not any(is_float(y) for y in self.outputs):
             kinds = ", ".join(str(y.dtype) for y in self.outputs) or "no arrays"
             raise ArgumentTypeError(f"target: expected {self.name} to return floating-point arrays, received {kinds}")
@@ -72,7 +72,7 @@ def as_input(value: object, name: str) -> Array:
 def require_real(dtype: np.dtype[Any], name: str, kind: str) -> None:
     """Raise `ArgumentTypeError` for complex numbers and for what is no number."""
     if dtype.kind == "c":
-        raise ArgumentTypeError(f"{name}: expected real numbers, received {dtype}; complex is not supported (check real and imaginary parts)")
+        raise ArgumentTypeError(f"{name}: expected real numbers, received {dtype}: complex numbers are not supported")
     if dtype.kind not in "fiub" and dtype.name != "bfloat16":
         raise ArgumentTypeError(f"{name}: expected an array of numbers, received {kind} with dtype {dtype}")
 
@@ -119,7 +119,7 @@ def as_output(y: Any) -> Array:
 def as_gradients(grads: Any, floating: Sequence[bool], names: Sequence[str], *, may_be_none: bool = False) -> Gradients:
     """One gradient an input of what a backward returned.
 
-    An array for one input; a tuple or list with one each, or one for each floating input. Raises `ArgumentError` for another number.
+    An array for one input; a tuple or list with one each, or one for each floating input. Another number is an `ArgumentError`.
     """
     count, floats = len(floating), [k for k, f in enumerate(floating) if f]
     if grads is None and may_be_none:
@@ -148,9 +148,9 @@ def as_gradient(g: Any, name: str) -> Array:
     try:
         array = np.array(g)
     except (ValueError, TypeError) as error:
-        raise ArgumentTypeError(f"backward: expected an array as the gradient of {name}, received {type(g).__name__} ({error})") from error
+        raise ArgumentTypeError(f"backward: expected a gradient of {name}, received {type(g).__name__} ({error})") from error
     if array.dtype.kind in "OUSV" and array.dtype.name != "bfloat16":
-        raise ArgumentTypeError(f"backward: expected an array of numbers as the gradient of {name}, received {type(g).__name__}")
+        raise ArgumentTypeError(f"backward: expected an array of numbers as gradient of {name}, received {type(g).__name__}")
     return array
 
 
@@ -167,7 +167,9 @@ def chosen(wrt: Any, names: Sequence[str], inputs: Sequence[Array], allowed: Seq
     if wrt is None:
         if not allowed:
             kinds = ", ".join(f"{n}: {x.dtype}" for n, x in zip(names, inputs, strict=True))
-            raise ArgumentError(f"inputs: nothing to differentiate: expected at least one floating-point input, received {kinds}; pass floats")
+            raise ArgumentError(
+                f"inputs: nothing to differentiate: expected at least one floating-point input, received {kinds}; pass x as floats"
+            )
         return tuple(allowed)
     places: list[int] = []
     for item in [wrt] if isinstance(wrt, int | np.integer | str) else list(wrt):
@@ -176,9 +178,10 @@ def chosen(wrt: Any, names: Sequence[str], inputs: Sequence[Array], allowed: Seq
             raise ArgumentError(f"wrt: expected positions below {len(names)} or names of {', '.join(names)}, received {item!r}")
         k = int(place) % len(names)
         if not is_float(inputs[k]):
-            raise ArgumentTypeError(f"wrt: integer input to differentiate: {names[k]} has dtype {inputs[k].dtype}; pass floats, or leave it out")
+            raise ArgumentTypeError(f"wrt: integer input to differentiate: {names[k]} has dtype {inputs[k].dtype}; pass floats")
         if k not in allowed:
-            raise ArgumentError(f"wrt: expected inputs with a gradient ({', '.join(names[i] for i in allowed)}), received {names[k]}")
+            having = ", ".join(names[i] for i in allowed)
+            raise ArgumentError(f"wrt: expected inputs that have a gradient ({having}), received {names[k]}")
         if k not in places:
             places.append(k)
     if not places:
@@ -194,12 +197,17 @@ def flatten(tree: Mapping[str, Any], above: Names = ()) -> list[tuple[Names, Any
     return flat
 
 
-def nest(paths: Sequence[Names], values: Sequence[Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    tree: dict[str, Any] = {}
+def skeleton(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Its dictionaries, also the empty ones, without what is in them."""
+    return {key: skeleton(value) for key, value in tree.items() if isinstance(value, Mapping)}
+
+
+def nest(empty: Mapping[str, Any], paths: Sequence[Names], values: Sequence[Any]) -> dict[str, Any]:
+    """The inverse of `flatten`: new dictionaries like `empty`, a skeleton, with the values at their paths."""
+    tree = skeleton(empty)
     for path, value in zip(paths, values, strict=True):
         node = tree
         for key in path[:-1]:
-            node = node.setdefault(key, {})
+            node = node[key]
         node[path[-1]] = value
     return tree

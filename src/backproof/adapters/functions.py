@@ -20,8 +20,16 @@ class FunctionSubject(Adapted):
     Outputs that are no floats stay in their place: `upstream` has zeros there.
     """
 
+    # a closure may hand values from its last forward to its backward: set by the check when it has seen that, and then every backward
+    # follows a forward at its own inputs
+    remembers = False
+
     def __init__(
-        self, target: Callable[..., Any], inputs: Sequence[object], backward: Callable[..., Any] | None, jvp: Callable[..., Any] | None
+        self,
+        target: Callable[..., Any],
+        inputs: Sequence[object],
+        backward: Callable[..., Any] | None,
+        jvp: Callable[..., Any] | None,
     ) -> None:
         self.target, self.claimed, self.claimed_jvp = target, backward, jvp
         self.has_backward = backward is not None
@@ -41,10 +49,13 @@ class FunctionSubject(Adapted):
     def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
         if self.claimed is None:
             raise NotImplementedError(f"{self.name} has a forward-mode derivative only")
+        if self.remembers:
+            self.target(*[np.array(x) for x in inputs])
         return as_gradients(self.claimed(tuple(upstream) if self.packed else upstream[0], *inputs), self.floating, self.names)
 
     def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
-        self.target(*inputs)
+        if self.claimed is None:
+            return None
         self.target(*other)
         return self.backward(upstream, inputs)
 
@@ -53,5 +64,5 @@ class FunctionSubject(Adapted):
             return None
         outputs, _ = as_outputs(self.claimed_jvp(tangents[0] if len(tangents) == 1 else tuple(tangents), *inputs))
         if len(outputs) != len(self.outputs):
-            raise ArgumentError(f"jvp: expected {len(self.outputs)} tangents, one for each output of {self.name}, received {len(outputs)}")
+            raise ArgumentError(f"jvp: expected {len(self.outputs)} tangents, one for each output, received {len(outputs)}")
         return outputs

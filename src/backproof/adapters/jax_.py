@@ -5,7 +5,7 @@ jax is imported when a target needs it, through importlib, so that type checking
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -16,27 +16,25 @@ import numpy as np
 from backproof._errors import ArgumentTypeError
 from backproof.adapters.common import Adapted, argument_names, name_of, require_real
 from backproof.arrays import Array
-from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Arrays, Gradients, Subject
-
-CUSTOM = ("custom_vjp", "custom_jvp")
 
 
 def is_jax(target: Any, inputs: Sequence[Any]) -> bool:
-    """A function with custom derivatives, or anything called with a JAX array."""
+    """A function that JAX made (custom derivatives, compiled), or anything called with a JAX array."""
     jax = sys.modules.get("jax")
     if jax is None or not hasattr(jax, "tree_util"):
         return False
-    return type(target).__name__ in CUSTOM or any(isinstance(x, jax.Array) for x in jax.tree_util.tree_leaves(list(inputs)))
+    made = type(target).__module__.partition(".")[0] in ("jax", "jaxlib")
+    return made or any(isinstance(x, jax.Array) for x in jax.tree_util.tree_leaves(list(inputs)))
 
 
 class JaxSubject(Adapted):
-    """The arrays among the leaves of the arguments are the inputs; numbers, strings, functions and keys stay as they are (numbers are
-    inputs if there is no array). Outputs are the floating-point leaves of what is returned.
+    """The arrays among the leaves of the arguments are the inputs; numbers, strings, functions and keys stay as they are (floats
+    are inputs if there is no array). Outputs are the floating-point leaves of what is returned.
 
-    64-bit types are on during the calls, so that float64 arrays are float64, whatever the session's setting is. Forward and
-    derivatives are compiled once for each precision; what cannot be traced is run as it is. Forward mode is checked for a
-    `custom_jvp`, or if `forward_ad` asks for it.
+    Calls with 64-bit arrays run with 64-bit types on, whatever the session's setting is; others run as the session is set. Forward
+    and derivatives are compiled once for each precision; what cannot be traced is run as it is. Forward mode is that of a
+    `custom_jvp`, or of any function if `forward_ad` asks for it.
     """
 
     none_is_zero = True
@@ -106,9 +104,10 @@ class JaxSubject(Adapted):
 
     # --- calls -------------------------------------------------------------------------------------------------------------
     def _call(self, kind: str, function: Callable[..., Any], *arrays: Sequence[Array]) -> Arrays:
-        """Compiled, if it can be; compiled functions are kept by the dtypes of the first list, so that precisions stay apart."""
+        """Compiled, if it can be, and kept by the dtypes, so that precisions stay apart. The last list is that of the inputs."""
         jnp = self.jax.numpy
-        with self._x64():
+        wide = any(x.dtype.itemsize == 8 and x.dtype.kind in "fiu" for x in arrays[-1])
+        with self._x64() if wide else contextlib.nullcontext():
             given = [[jnp.array(x) for x in part] for part in arrays]
             key = (kind, self.wrt, "".join(x.dtype.char for part in arrays for x in part))
             run = self.compiled.get(key)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError
-from backproof.adapters.common import Adapted, Names, as_input, flatten, nest
+from backproof.adapters.common import Adapted, Names, as_input, flatten, nest, skeleton
 from backproof.adapters.networks import NetworkSubject, title, with_parameters
 from backproof.adapters.objects import constructed
 from backproof.arrays import Array
@@ -58,7 +58,8 @@ class LayerSubject(Adapted):
         x = as_input(inputs[0], "x")
         if x.ndim < 1:
             raise ArgumentError(f"x: expected shape (N, *features), received {x.shape}")
-        drawn = flatten(layer.init(np.random.default_rng(SEED), x.shape[1:]))
+        tree = layer.init(np.random.default_rng(SEED), x.shape[1:])
+        drawn, self.empty = flatten(tree), skeleton(tree)
         self.paths: list[Names] = [path for path, _ in drawn]
         if parameters is None:
             values = [np.asarray(v, dtype=x.dtype if is_float(x) else None) for _, v in drawn]
@@ -68,7 +69,7 @@ class LayerSubject(Adapted):
         self.try_out()
 
     def _pass(self, inputs: Sequence[Array]) -> tuple[Params, Array, Any]:
-        params = nest(self.paths, inputs[1:])
+        params = nest(self.empty, self.paths, inputs[1:])
         rng = np.random.default_rng(SEED) if self.layer.is_random else None
         y, kept = self.layer.forward(params, inputs[0], train=self.layer.is_random, rng=rng)
         return params, y, kept
@@ -94,7 +95,7 @@ class LayerSubject(Adapted):
         return (self.layer.jvp(params, kept, tangents[0], self._tangents(tangents)),)
 
     def _tangents(self, tangents: Sequence[Array]) -> Params | None:
-        return nest(self.paths, tangents[1:]) if self.paths else None
+        return nest(self.empty, self.paths, tangents[1:]) if self.paths else None
 
     def second_order(self, upstream: Sequence[Array]) -> Subject | None:
         """The gradients as functions of x and the parameters, with `backward_jvp` as their forward-mode derivative."""

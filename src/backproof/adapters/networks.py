@@ -28,7 +28,7 @@ class NetworkSubject(Adapted):
         if len(inputs) not in (2, 3):
             raise ArgumentError(f"inputs: expected x and t (and sample_weight) for a network, received {len(inputs)}")
         if network.loss_function is None:
-            raise ArgumentError("target: expected a network with a loss for x and t, received one without; give x alone to check its outputs")
+            raise ArgumentError("target: expected a network with a loss for x and t, received one without; or give x alone")
         names = ("x", "t", "sample_weight")[: len(inputs)]
         data = [as_input(x, n) for x, n in zip(inputs, names, strict=True)]
         network = with_parameters(network, data[0], seed)

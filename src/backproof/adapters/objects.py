@@ -30,8 +30,8 @@ class Slot(NamedTuple):
 
 
 class ObjectSubject(Adapted):
-    """Every call works on a deep copy of the object as it was given, so that the user's is left alone and a cache that is set in the
-    first forward only shows: `backward_after` is on a copy that has seen another input first.
+    """Every call works on a deep copy of the object as it was given, so that the user's is left alone and a cache that is set in
+    the first forward only shows: `backward_after` is on a copy that has seen another input first.
 
     A copy is made with the parameters' values in place of the originals wherever they are referred to (`self.W` as well as
     `self.params["W"]`). Gradients that lie there from an earlier backward are cleared, for layers that add to them. An object that
@@ -133,6 +133,14 @@ class ObjectSubject(Adapted):
         finally:
             self._restore(before)
 
+    def same_instance(self, inputs: Sequence[Array]) -> list[Arrays]:
+        """Outputs of three calls of one object, which may count its calls or draw random numbers."""
+        layer, before = self._layer(inputs)
+        try:
+            return [tuple(np.array(y) for y in as_outputs(_call(layer)(*inputs[: self.arguments]))[0]) for _ in range(3)]
+        finally:
+            self._restore(before)
+
     def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
         return self._backward(upstream, inputs, None)
 
@@ -190,7 +198,7 @@ def _call(layer: Any) -> Any:
 
 def _asked(layer: Any, parameters: Mapping[str, str]) -> list[Slot]:
     if not isinstance(parameters, Mapping):
-        raise ArgumentTypeError(f'parameters: expected {{"W": "dW"}}, attributes and those of their gradients, received {parameters!r}')
+        raise ArgumentTypeError(f'parameters: expected {{"W": "dW"}} (attributes and their gradients\'), received {parameters!r}')
     slots = []
     for name, gradient in parameters.items():
         value = getattr(layer, name, None)
@@ -205,7 +213,7 @@ def _asked(layer: Any, parameters: Mapping[str, str]) -> list[Slot]:
 
 
 def _held(layer: Any, used: Any) -> list[Slot]:
-    """The floating-point entries of `.params` (or `.parameters`) that have a `.grads` (`.gradients`): dictionaries, nested ones, lists.
+    """The floating-point entries of `.params` (or `.parameters`) that have a `.grads` (`.gradients`): dictionaries, lists, nested.
 
     `used` is the object after a backward, which may have made `.grads` only then. Numbers without a gradient there are settings.
     """
@@ -258,7 +266,7 @@ def _entries(held: Any, prefix: str, path: tuple[Any, ...] = ()) -> list[tuple[s
 
 
 def _get(layer: Any, path: tuple[Any, ...]) -> Any:
-    held = getattr(layer, path[0], _MISSING)
+    held: Any = getattr(layer, path[0], _MISSING)
     for key in path[1:]:
         try:
             held = held[key]
@@ -273,7 +281,7 @@ def _set(layer: Any, path: tuple[Any, ...], value: Any) -> None:
     if len(path) == 1:
         setattr(layer, path[0], value)
         return
-    holder = _get(layer, path[:-1])
+    holder: Any = _get(layer, path[:-1])
     if isinstance(holder, dict | list):
         holder[path[-1]] = value
     else:  # a tuple that holds it

@@ -16,9 +16,10 @@ from backproof.arrays import Array
 def bfloat16() -> np.dtype[Any] | None:
     """ml_dtypes' bfloat16, or None if that package is not there."""
     try:
-        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        found: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError:
         return None
+    return found
 
 
 def to_array(tensor: Any) -> Array:
@@ -64,17 +65,14 @@ def written_back(tensors: Sequence[Any], arrays: Sequence[Array]) -> None:
 
     Torch counts its own writes in `_version`. A kernel of the user's on another device need not, so there values are compared.
     """
+    torch = importlib.import_module("torch")
     for tensor, array in zip(tensors, arrays, strict=True):
-        elsewhere = tensor.device.type != "cpu"
-        if (tensor._version or elsewhere) and array.flags.writeable:
-            now = to_array(tensor)
-            if now.dtype != array.dtype:
-                now = now.astype(array.dtype) if not _rounded(array, now) else array
-            if now.shape == array.shape and now.tobytes() != array.tobytes():
-                array[...] = now
+        if (tensor._version or tensor.device.type != "cpu") and array.flags.writeable:
+            now, before = tensor.detach(), to_tensor(array, tensor.dtype, tensor.device)
+            if now.shape == before.shape and not torch.equal(_bytes(now, torch), _bytes(before, torch)):
+                array[...] = to_array(now)
 
 
-def _rounded(array: Array, now: Array) -> bool:
-    """Whether `now` is no more than `array` in a lower precision."""
-    with np.errstate(all="ignore"):
-        return bool(np.array_equal(array.astype(now.dtype).astype(array.dtype), now.astype(array.dtype), equal_nan=True))
+def _bytes(tensor: Any, torch: Any) -> Any:
+    """Its bytes, by which nan equals nan."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)

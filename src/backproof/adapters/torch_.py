@@ -30,7 +30,8 @@ def is_torch(target: Any, inputs: Sequence[Any]) -> bool:
     torch = sys.modules.get("torch")
     if torch is None:
         return False
-    if isinstance(target, torch.nn.Module) or (isinstance(target, type) and issubclass(target, torch.autograd.Function | torch.nn.Module)):
+    kinds = (torch.nn.Module, torch.autograd.Function)
+    if isinstance(target, torch.nn.Module) or (isinstance(target, type) and issubclass(target, kinds)):
         return True
     return bool(take_apart(list(inputs), lambda x: isinstance(x, torch.Tensor))[0])
 
@@ -84,11 +85,17 @@ class TorchSubject(Adapted):
         self.settle(arrays, names, count, [*asked, *range(count, len(arrays))] if asked else floats)
         self.states: dict[Any, dict[str, Any]] = {}
         self.seeded = False
-        before = torch.get_rng_state() if self.module is not None else None
-        self.try_out()
-        if before is not None:
-            self.seeded = not torch.equal(before, torch.get_rng_state())
-            torch.set_rng_state(before)
+        self.cuda = sorted({d.index for d in self.devices if d.type == "cuda"})
+        if self.module is None:
+            self.try_out()
+            return
+        with torch.random.fork_rng(devices=self.cuda):
+            before = self._random_state()
+            self.try_out()
+            self.seeded = not all(map(torch.equal, before, self._random_state()))
+        if self.seeded:
+            self.notes = ("the module draws random numbers: the same ones were drawn in every call",)
+            self.try_out()
 
     # --- calls -------------------------------------------------------------------------------------------------------------
     def _tensors(self, arrays: Sequence[Array]) -> list[Any]:
@@ -124,13 +131,15 @@ class TorchSubject(Adapted):
             if any(t._version != versions[n] for n, t in state.items()):
                 del self.states[wide]
 
+    def _random_state(self) -> list[Any]:
+        return [self.torch.get_rng_state(), *(self.torch.cuda.get_rng_state(i) for i in self.cuda)]
+
     @contextlib.contextmanager
     def _seed(self) -> Iterator[None]:
         if not self.seeded:
             yield
             return
-        devices = [d for d in {*self.devices} if d.type == "cuda"]
-        with self.torch.random.fork_rng(devices=devices):
+        with self.torch.random.fork_rng(devices=self.cuda):
             self.torch.manual_seed(SEED)
             yield
 
@@ -262,8 +271,8 @@ def _callable(target: Any) -> tuple[Callable[..., Any], Any, Any, int]:
         return module, module, module.forward, 0
     owner = target if isinstance(target, type) else getattr(target, "__self__", None)
     if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
-        own_context = owner.setup_context is torch.autograd.function._SingleLevelFunction.setup_context  # type: ignore[attr-defined]
-        return owner.apply, None, owner.forward, 1 if own_context else 0  # type: ignore[attr-defined]
+        own: Any = owner
+        return own.apply, None, own.forward, 1 if own.setup_context is torch.autograd.Function.setup_context else 0
     if not callable(target):
         raise ArgumentTypeError(f"target: expected a function of tensors, received {type(target).__name__}")
     return target, None, target, 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 
-class Hole(NamedTuple):
+@dataclass(frozen=True)
+class Hole:
     """The place of leaf number `index`."""
 
     index: int

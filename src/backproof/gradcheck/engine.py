@@ -43,6 +43,15 @@ class Examination:
         finding = structure.repeatable_forward(ev)
         if finding is not None:
             return self.report([finding])
+        if getattr(self.subject, "seeded", False):
+            self.findings.append(
+                Finding(
+                    "nondeterministic", 0.95, None, "forward", "the forward draws random numbers from the global generator: every call gives another answer "
+                    "(the values below were compared with the same numbers drawn in each call)", "switch to evaluation mode (model.eval()), or draw from a "
+                    "generator seeded at each call", {"pass": "forward"},
+                )  # fmt: skip
+            )
+        self.notes += getattr(self.subject, "notes", ())
         if ev.center.size == 0 or not any(ev.point[k].size for k in self.subject.wrt):
             self.notes.append("nothing to compare: the inputs or the outputs are empty")
             return self.report([])
@@ -91,7 +100,10 @@ class Examination:
             other[k] = (x * (1 + 0.3 * self.rng.uniform(-1, 1, x.shape)) + 0.01).astype(x.dtype)
         try:
             with structure.silent():
+                if hasattr(self.subject, "remembers"):
+                    self.subject.forward([np.array(x) for x in ev.given])
                 plain = ev.vjp(g, ev.given)
+                self.follow(g, plain, other)
                 after = self.subject.backward_after(ev.split(g, given=True), [np.array(x) for x in ev.given], [np.array(x) for x in other])
         except Exception:  # the other point is not in the function's domain
             return
@@ -110,6 +122,16 @@ class Examination:
                     )  # fmt: skip
                 )
                 return
+
+    def follow(self, g: Array, plain: tuple[Array | None, ...], other: list[Array]) -> None:
+        """A function pair whose backward relies on the last forward: from now on each backward follows its own."""
+        if getattr(self.subject, "remembers", None) is not False:
+            return
+        self.subject.forward([np.array(x) for x in other])
+        after = self.ev.vjp(g, self.ev.given)
+        if any(structure.differ(plain[k], after[k], self.ev.backward_epsilon) for k in self.subject.wrt):
+            self.subject.remembers = True  # type: ignore[attr-defined]
+            self.notes.append("the backward relies on values that the last forward kept, so it must follow its own forward at once")
 
     def values(self, inputs: list[int]) -> bool:
         """Compare; True if something is wrong."""

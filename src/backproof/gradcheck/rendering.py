@@ -30,7 +30,7 @@ def text(report: Report) -> str:
     shown = _first(report)
     if shown is not None:
         lines += _wrap(f"{shown.cause} ({shown.confidence * 100:.0f} %): {shown.message}")
-        lines += _wrap(shown.fix, "fix: ") + _wrap(shown.where, "where: ")
+        lines += _wrap(shown.fix, "fix: ") + (_wrap(shown.where, "where: ") if shown.where != shown.name else [])
     comparison = pictured(report)
     if comparison is not None:
         lines += ["", *picture(comparison)]

@@ -36,10 +36,12 @@ def granularity(grad: Array | None) -> float:
         return EPS
     if not is_float(grad):
         return 1.0
-    values = np.asarray(grad, dtype=np.float64)
+    values = np.unique(np.abs(np.asarray(grad, dtype=np.float64)))
     with np.errstate(all="ignore"):
-        for dtype, epsilon in ((np.float16, 2.0**-10), (np.float32, 2.0**-23)):
-            if np.array_equal(values.astype(dtype).astype(np.float64), values) and np.any(values != np.round(values, 2)):
+        for dtype, epsilon, bits in ((np.float16, 2.0**-10, 6), (np.float32, 2.0**-23, 11)):
+            mantissas = np.frexp(values)[0] * 2.0**bits
+            telling = np.isfinite(values) & (mantissas != np.round(mantissas))  # others, as 0.125, are in every precision
+            if telling.sum() >= 8 and np.array_equal(values[telling].astype(dtype).astype(np.float64), values[telling]):
                 return epsilon
     return max(EPS, spacing(grad.dtype))
 
