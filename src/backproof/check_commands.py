@@ -203,7 +203,7 @@ def _of_framework(module: ModuleType, target: Any, inputs: tuple[Any, ...], dtyp
     if inspect.isroutine(target):
         used = _uses(target, set())
         # a function of methods alone, x.tanh(), does not tell: its file does
-        kinds |= used or {_library(value) for value in vars(module).values()}
+        kinds |= used - {"numpy"} or used or {_library(value) for value in vars(module).values()}
     if "torch" in kinds and "numpy" not in kinds:
         import torch
 

@@ -54,4 +54,4 @@ def check(
     if order not in (1, 2):
         raise ArgumentError(f"order: expected 1 or 2, received {order!r}")
     subject = adapt(target, inputs, backward=backward, jvp=jvp, wrt=wrt, parameters=parameters, names=names)
-    return examine(subject, seed=seed, surrogate=surrogate, progress=progress)
+    return examine(subject, seed=seed, surrogate=surrogate, progress=progress, order=order)

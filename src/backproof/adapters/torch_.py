@@ -99,7 +99,9 @@ class TorchSubject(Adapted):
 
     # --- calls -------------------------------------------------------------------------------------------------------------
     def _tensors(self, arrays: Sequence[Array]) -> list[Any]:
-        known = zip(arrays, self.held, self.dtypes, self.devices, strict=True)
+        """Tensors on the arrays' memory; parameters contiguous, as a module's always are."""
+        laid = [a if i < self.arguments or a.flags.c_contiguous else np.array(a, order="C") for i, a in enumerate(arrays)]
+        known = zip(laid, self.held, self.dtypes, self.devices, strict=True)
         return [to_tensor(a, dtype if a.dtype == held else None, device) for a, held, dtype, device in known]
 
     def _run(self, tensors: Sequence[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Collection
 
@@ -13,6 +14,7 @@ from backproof.gradcheck.differences import KINK
 from backproof.gradcheck.evaluate import EPS, Evaluator
 from backproof.gradcheck.findings import Comparison, Finding, Report
 from backproof.gradcheck.locate import located, shrunk
+from backproof.gradcheck.orders import forward_mode, symmetric
 from backproof.gradcheck.points import special_points, usable
 from backproof.gradcheck.rules import diagnose
 from backproof.gradcheck.shapes import shape_finding, summed_upstream
@@ -26,7 +28,10 @@ Progress = Callable[[int, int, str], None]
 class Examination:
     """One check in progress: what has been found so far."""
 
-    def __init__(self, subject: Subject, seed: int, surrogate: bool | Collection[int], progress: Progress | None) -> None:
+    def __init__(
+        self, subject: Subject, seed: int, surrogate: bool | Collection[int], progress: Progress | None, order: int = 1
+    ) -> None:
+        self.order = order
         self.start = time.perf_counter()
         self.subject, self.seed = subject, seed
         self.rng = np.random.default_rng(seed)
@@ -58,12 +63,34 @@ class Examination:
         if not np.isfinite(ev.center).any():
             self.notes.append("cannot tell: the function is not finite at this point")
             return self.report([])
+        has_backward = getattr(self.subject, "has_backward", True)
+        self.findings += forward_mode(ev, self.rng, has_backward)
+        if not has_backward:
+            self.method = "the claimed Jacobian-vector product along a Gaussian direction for each input"
+            return self.report([])
         usable_inputs = self.structure()
         wrong = self.values(usable_inputs)
         if not wrong and not self.errors():
             low_precision(self, usable_inputs)
             self.special(usable_inputs)
+            if self.order == 2 and not self.errors():
+                self.second_order()
         return self.report([])
+
+    def second_order(self) -> None:
+        """The code's own second derivative, by a check of its gradient map; where it has none, the symmetry of its Hessian."""
+        ev = self.ev
+        second = self.subject.second_order(ev.split(self.rng.normal(size=ev.center.size), given=True))
+        if second is None:
+            found, notes = symmetric(ev, self.rng)
+            self.findings += found
+            self.notes += notes
+            return
+        inner = Examination(second, self.seed, False, None).run()
+        self.notes.append("second order: " + ("the gradient's own derivative is right" if inner.ok else "the gradient's own derivative is wrong"))
+        self.findings += [dataclasses.replace(f, where=f"second order: {f.where}", message=f"second derivative: {f.message}") for f in inner.findings]
+        for name, count in inner.calls.items():
+            ev.calls[name] += count
 
     def errors(self) -> list[Finding]:
         return [f for f in self.findings if not f.is_note]
@@ -233,7 +260,12 @@ class Examination:
 
 
 def examine(
-    subject: Subject, *, seed: int = 0, surrogate: bool | Collection[int] = False, progress: Progress | None = None
+    subject: Subject,
+    *,
+    seed: int = 0,
+    surrogate: bool | Collection[int] = False,
+    progress: Progress | None = None,
+    order: int = 1,
 ) -> Report:
     """Check one Subject."""
-    return Examination(subject, seed, surrogate, progress).run()
+    return Examination(subject, seed, surrogate, progress, order).run()

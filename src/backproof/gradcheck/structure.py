@@ -187,7 +187,7 @@ def strides(ev: Evaluator, g: Array) -> list[Finding]:
         for k in ev.subject.wrt:
             if got is not None and expected[k] is not None and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest):
                 return [_stride(k, names[k], what, "upstream gradient", plain)]
-    inputs = [np.asfortranarray(x) if x.ndim > 1 else _strided(x) for x in ev.point]
+    inputs = [np.array(x) if k >= ev.subject.arguments else np.asfortranarray(x) if x.ndim > 1 else _strided(x) for k, x in enumerate(ev.point)]
     got = _raw(ev, plain, inputs)
     for k in ev.subject.wrt:
         if got is not None and expected[k] is not None and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest):
