@@ -21,6 +21,7 @@ def check(
     names: Sequence[str] | None = None,
     order: int = 1,
     surrogate: bool | Collection[int] = False,
+    special_points: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Report:
@@ -31,7 +32,8 @@ def check(
     function called on JAX arrays. inputs: where to check, any shapes. backward returns one gradient an input, None for those without.
     jvp(tangents, *inputs): a forward-mode derivative to be checked too. wrt: positions or names of the inputs to look at. parameters: of
     an object, {attribute: attribute of its gradient}. order=2 checks the second derivative as well. surrogate: True, or positions of
-    inputs whose gradient is meant not to be the derivative (straight-through, clipped): their values are not compared. progress is
+    inputs whose gradient is meant not to be the derivative (straight-through, clipped): their values are not compared. special_points=False keeps
+    to the given point (and does not try zeros, ties, equal rows, repeated indices, large values near it). progress is
     called with (done, total, what).
 
     Returns a `Report`: `.ok`, `.findings` (most likely cause first), `print(report)`, `.raise_if_failed()`. Raises `ArgumentError` or
@@ -54,4 +56,4 @@ def check(
     if order not in (1, 2):
         raise ArgumentError(f"order: expected 1 or 2, received {order!r}")
     subject = adapt(target, inputs, backward=backward, jvp=jvp, wrt=wrt, parameters=parameters, names=names)
-    return examine(subject, seed=seed, surrogate=surrogate, progress=progress, order=order)
+    return examine(subject, seed=seed, surrogate=surrogate, progress=progress, order=order, special_points=special_points)

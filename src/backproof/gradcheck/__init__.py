@@ -2,6 +2,8 @@
 
 from backproof.gradcheck.numerics import derivative as derivative
 from backproof.gradcheck.sampled import Agreement as Agreement
+from backproof.gradcheck.findings import Finding as Finding
+from backproof.gradcheck.findings import Report as Report
 from backproof.gradcheck.sampled import compare_gradient as compare_gradient
 
-__all__ = ["Agreement", "compare_gradient", "derivative"]
+__all__ = ["Agreement", "Finding", "Report", "compare_gradient", "derivative"]

@@ -80,7 +80,8 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
         # cancelled large terms leave a grid that is coarser than the output's own spacing: its mesh is the smallest change seen
         moves = np.abs(np.concatenate([up, down]) - center)
         mesh = np.where((moves > 0) & np.isfinite(moves), moves, np.inf).min(axis=0)
-        noise = np.maximum(noise, np.where(np.isfinite(mesh) & (np.abs(moves[-1]) == 0), mesh, 0.0))
+        fine = mesh <= 1e4 * epsilon * np.maximum(scale, size)  # a coarser one is a function that rounds: flat between its jumps
+        noise = np.maximum(noise, np.where(fine & (moves[-1] == 0), mesh, 0.0))
         central, c_error = _ladder((up - down) / span, 2 * noise / span, 16.0, 2, size)
         right, r_error = _ladder((up - center) / h_up, noise / h_up, 4.0, 1, size)
         left, l_error = _ladder((center - down) / h_down, noise / h_down, 4.0, 1, size)

@@ -20,7 +20,7 @@ from backproof.gradcheck.rules import diagnose
 from backproof.gradcheck.shapes import shape_finding, summed_upstream
 from backproof.gradcheck.subject import Subject
 from backproof.gradcheck.values import LIMIT, WHOLE, Pair, analytical_jacobian, directions, measure
-from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision
+from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision, on_manifold
 
 Progress = Callable[[int, int, str], None]
 
@@ -29,9 +29,9 @@ class Examination:
     """One check in progress: what has been found so far."""
 
     def __init__(
-        self, subject: Subject, seed: int, surrogate: bool | Collection[int], progress: Progress | None, order: int = 1
+        self, subject: Subject, seed: int, surrogate: bool | Collection[int], progress: Progress | None, order: int = 1, special_points: bool = True
     ) -> None:
-        self.order = order
+        self.order, self.special_points = order, special_points
         self.start = time.perf_counter()
         self.subject, self.seed = subject, seed
         self.rng = np.random.default_rng(seed)
@@ -72,7 +72,8 @@ class Examination:
         wrong = self.values(usable_inputs)
         if not wrong and not self.errors():
             low_precision(self, usable_inputs)
-            self.special(usable_inputs)
+            if self.special_points:
+                self.special(usable_inputs)
             if self.order == 2 and not self.errors():
                 self.second_order()
         return self.report([])
@@ -211,6 +212,9 @@ class Examination:
         if status != "wrong" and (tie := joint_ties(p)) is not None:
             self.findings.append(tie)
             status = "wrong"
+        elif status == "wrong" and (why := on_manifold(p)) is not None:
+            self.notes.append(f"{p.name}: {why}")
+            status, wrong = "right", np.zeros_like(wrong)
         elif status == "wrong":
             self.findings += diagnose(p)
         if (p.kind == KINK).any():
@@ -266,6 +270,7 @@ def examine(
     surrogate: bool | Collection[int] = False,
     progress: Progress | None = None,
     order: int = 1,
+    special_points: bool = True,
 ) -> Report:
     """Check one Subject."""
-    return Examination(subject, seed, surrogate, progress, order).run()
+    return Examination(subject, seed, surrogate, progress, order, special_points).run()

@@ -65,9 +65,9 @@ def verdict(report: Report) -> str:
 
 
 def pictured(report: Report) -> Comparison | None:
-    """The comparison that is worth a picture: that of the first finding, else the first wrong one; None if none was kept."""
+    """The comparison that is worth a picture: a wrong one, that of the first finding if it is; None if none was kept."""
     shown = _first(report)
-    kept = [c for c in report.comparisons if _pictures(c) and (c.status == "wrong" or (shown and c.input == shown.input))]
+    kept = [c for c in report.comparisons if c.status == "wrong" and _pictures(c)]
     kept.sort(key=lambda c: shown is None or c.input != shown.input)
     return kept[0] if kept else None
 

@@ -40,6 +40,23 @@ def joint_ties(p: Pair) -> Finding | None:
     return None
 
 
+def on_manifold(p: Pair) -> str | None:
+    """A convention, not a bug: the gradient of a function of symmetric (or triangular) matrices is right along such matrices only."""
+    x = p.x
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] < 2 or not np.isfinite(p.analytical).all():
+        return None
+    swapped = np.swapaxes(np.arange(x.size).reshape(x.shape), -1, -2).ravel()
+    e = np.where(np.isfinite(p.error), p.analytical - p.numerical, 0.0)
+    slack = p.slack + p.slack[:, swapped]
+    if np.allclose(x, np.swapaxes(x, -1, -2), rtol=1e-6, atol=1e-12 * np.abs(x).max()) and bool((np.abs(e + e[:, swapped]) <= 10 * slack).all()):
+        return "right along symmetric matrices, as this one is; entry by entry it follows another convention (which triangle is read)"
+    for triangle in (np.tril, np.triu):
+        inside = triangle(np.ones(x.shape, dtype=bool)).ravel()
+        if not x.ravel()[~inside].any() and x.ravel()[inside].all() and not p.wrong[:, inside].any():
+            return "right along triangular matrices, as this one is; the entries of the other triangle follow another convention"
+    return None
+
+
 def kink_note(p: Pair) -> Finding:
     i, k = np.argwhere(p.kind == KINK)[0]
     return Finding(
@@ -109,6 +126,8 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
                     if (tie := joint_ties(p)) is None:
                         continue
                     return _there(tie, what)
+                if not _persists(ev, p, point):
+                    continue
                 first = diagnose(p)[0]
             else:
                 d = directions(ev, k, rng, tangents=1, cotangents=2, inputs=point)
@@ -124,11 +143,38 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
                     if (tie := joint_ties(p)) is None:
                         continue
                     return _there(tie, what)
+                if not _persists(ev, p, point):
+                    continue
                 first = diagnose(p)[0]
             return _cause(ev, p, first, what, point)
     except Exception:  # the code under test does not take this point
         return None
     return None
+
+
+def _persists(ev: Evaluator, p: Pair, point: list[Array]) -> bool:
+    """Whether the numerical derivative is believed by the code itself close by: else there is none here (a root at 0, a singular matrix)."""
+    wrong = p.wrong
+    rng = np.random.default_rng(5)
+    step = 1e-6 if ev.backward_epsilon <= EPS else 1e-3
+    for _ in range(2):
+        near = list(point)
+        x = np.asarray(point[p.input], dtype=np.float64)
+        size = np.where(x == 0, 1.0, np.abs(x))
+        near[p.input] = (x + step * size * rng.uniform(0.5, 1, x.shape) * rng.choice([-1, 1], x.shape)).astype(point[p.input].dtype)
+        try:
+            q = analytical_jacobian(ev, [p.input], near)
+            if q is None:
+                continue
+            m = measure(ev, p.input, q[p.input], near)
+        except Exception:  # outside the domain
+            continue
+        scale = float(np.abs(p.numerical).max(initial=0.0))
+        with np.errstate(all="ignore"):
+            smooth = np.abs(m.numerical - p.numerical)[wrong] <= 1e-2 * np.abs(p.numerical)[wrong] + 1e-3 * scale
+            if np.isfinite(m.error[wrong]).all() and smooth.all():
+                return True
+    return False
 
 
 def _cause(ev: Evaluator, p: Pair, first: Finding, what: str, point: list[Array]) -> Finding:

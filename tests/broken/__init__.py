@@ -1,0 +1,1 @@
+"""Wrong gradients, several for every cause."""

@@ -1,0 +1,1 @@
+"""Right gradients which provoke false alarms, and what is worth a note only."""
