@@ -87,6 +87,7 @@ def test_what_cannot_be_told_is_said():
     j, _ = softmax_jacobian(1, 3)
     unsure = comparison(j, j, (1, 3), "cannot tell")
     assert str(right(comparisons=[unsure])).splitlines()[0] == "Softmax: nothing wrong found; cannot tell for x"
+    assert str(right(comparisons=[])).splitlines()[0] == "Softmax: nothing wrong found"
 
 
 def test_all_that_is_in_the_report_is_in_the_text():
@@ -172,6 +173,12 @@ def test_replay_lines_are_broken_where_python_allows_it():
     exec("import numpy as np\n" + "\n".join(parts), there)
     assert np.array_equal(there["x"], np.random.default_rng(0).normal(size=50))
     assert broken("y = 'a, " + "b, " * 60 + "'") == ["y = 'a, " + "b, " * 60 + "'"]
+
+
+def test_only_what_is_wrong_has_a_picture():
+    j, _ = softmax_jacobian(1, 3)
+    finding = Finding("input-mutated", 0.97, 0, "backward", "backward writes into x", "copy it", {}, "x")
+    assert "Jacobian of" not in str(wrong(findings=[finding], comparisons=[comparison(j, j, (1, 3), "right")]))
 
 
 def test_a_report_without_jacobians_or_findings_can_be_printed():

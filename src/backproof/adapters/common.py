@@ -116,15 +116,16 @@ def as_output(y: Any) -> Array:
     return array
 
 
-def as_gradients(grads: Any, floating: Sequence[bool], names: Sequence[str], *, may_be_none: bool = False) -> Gradients:
+def as_gradients(grads: Any, inputs: Sequence[Array], names: Sequence[str], *, may_be_none: bool = False) -> Gradients:
     """One gradient an input of what a backward returned.
 
     An array for one input; a tuple or list with one each, or one for each floating input. Another number is an `ArgumentError`.
     """
-    count, floats = len(floating), [k for k, f in enumerate(floating) if f]
+    count, floats = len(inputs), [k for k, x in enumerate(inputs) if is_float(x)]
     if grads is None and may_be_none:
         return (None,) * count
-    if isinstance(grads, tuple | list) and not (isinstance(grads, list) and len(floats) == 1 and _numbers(grads)):
+    alone = len(floats) == 1 and inputs[floats[0]].ndim > 0
+    if isinstance(grads, tuple | list) and not (isinstance(grads, list) and alone and _numbers(grads)):
         parts = list(grads)
     else:
         parts = [grads]

@@ -10,7 +10,6 @@ import numpy as np
 from backproof._errors import ArgumentError
 from backproof.adapters.common import Adapted, argument_names, as_gradients, as_input, as_outputs, name_of
 from backproof.arrays import Array
-from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Arrays, Gradients
 
 
@@ -20,8 +19,8 @@ class FunctionSubject(Adapted):
     Outputs that are no floats stay in their place: `upstream` has zeros there.
     """
 
-    # a closure may hand values from its last forward to its backward: set by the check when it has seen that, and then every backward
-    # follows a forward at its own inputs
+    # a closure may hand values from its last forward to its backward: set by the check when it has seen that, and then every
+    # backward follows a forward at its own inputs
     remembers = False
 
     def __init__(
@@ -36,7 +35,6 @@ class FunctionSubject(Adapted):
         self.name = name_of(target)
         names = argument_names(target, len(inputs))
         self.settle([as_input(x, n) for x, n in zip(inputs, names, strict=True)], names, len(inputs))
-        self.floating = tuple(is_float(x) for x in self.inputs)
         self.try_out(self._first)
 
     def _first(self) -> Arrays:
@@ -51,7 +49,7 @@ class FunctionSubject(Adapted):
             raise NotImplementedError(f"{self.name} has a forward-mode derivative only")
         if self.remembers:
             self.target(*[np.array(x) for x in inputs])
-        return as_gradients(self.claimed(tuple(upstream) if self.packed else upstream[0], *inputs), self.floating, self.names)
+        return as_gradients(self.claimed(tuple(upstream) if self.packed else upstream[0], *inputs), self.inputs, self.names)
 
     def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
         if self.claimed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import warnings
@@ -34,8 +35,8 @@ class ObjectSubject(Adapted):
     the first forward only shows: `backward_after` is on a copy that has seen another input first.
 
     A copy is made with the parameters' values in place of the originals wherever they are referred to (`self.W` as well as
-    `self.params["W"]`). Gradients that lie there from an earlier backward are cleared, for layers that add to them. An object that
-    cannot be copied is used itself, and its attributes are put back.
+    `self.params["W"]`). Gradients that lie there from an earlier backward are cleared, for layers that add to them. Attributes that
+    cannot be copied (a file, a lock) are shared; an object that cannot be copied at all is used itself and put back as it was.
     """
 
     def __init__(self, target: Any, inputs: Sequence[object], parameters: Mapping[str, str] | None) -> None:
@@ -43,8 +44,8 @@ class ObjectSubject(Adapted):
         self.name = type(target).__name__
         self.copies = True
         try:
-            self.pristine = copy.deepcopy(target)
-        except Exception:  # whatever a foreign __deepcopy__ raises
+            self.pristine = _duplicate(target)
+        except Exception:  # whatever a foreign __copy__ or __reduce__ raises
             self.pristine, self.copies = target, False
         names = argument_names(_call(target), len(inputs))
         values = [as_input(x, n) for x, n in zip(inputs, names, strict=True)]
@@ -52,7 +53,6 @@ class ObjectSubject(Adapted):
         self.originals: list[Any] = []
         self.gradients: list[Any] = []
         self.settle(values, names, len(values))
-        self.floating = tuple(is_float(x) for x in self.inputs)
         self.try_out(self._first)
         if parameters is not None:
             self.slots = _asked(self.pristine, parameters)
@@ -83,7 +83,7 @@ class ObjectSubject(Adapted):
         if not self.copies:
             return None, set()
         try:
-            layer = copy.deepcopy(self.pristine)
+            layer = _duplicate(self.pristine)
             before = dict(getattr(layer, "__dict__", {}))
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -108,13 +108,17 @@ class ObjectSubject(Adapted):
                 memo[id(old)] = new
                 if new.dtype != old.dtype and isinstance(gradient, np.ndarray) and is_float(gradient):
                     memo[id(gradient)] = np.zeros(gradient.shape, new.dtype)  # sums of float64 need a place
-        layer = copy.deepcopy(self.pristine, memo)
+        layer = _duplicate(self.pristine, memo)
         self._place(layer, values)
         return layer, None
 
     def _place(self, layer: Any, values: Sequence[Array]) -> None:
         for slot, value in zip(self.slots, values, strict=True):
+            old = _get(layer, slot.value)
             _set(layer, slot.value, value)
+            if not self.copies and isinstance(old, np.ndarray):
+                for name in [n for n, held in getattr(layer, "__dict__", {}).items() if held is old]:
+                    setattr(layer, name, value)
 
     def _restore(self, before: dict[str, Any] | None) -> None:
         if before is None:
@@ -159,7 +163,7 @@ class ObjectSubject(Adapted):
                 _call(layer)(*other[: self.arguments])
             _call(layer)(*inputs[: self.arguments])
             grads = layer.backward(tuple(upstream) if self.packed else upstream[0])
-            mine = as_gradients(grads, self.floating, self.names[: self.arguments], may_be_none=bool(self.slots))
+            mine = as_gradients(grads, self.inputs[: self.arguments], self.names[: self.arguments], may_be_none=bool(self.slots))
             theirs = [(slot.name, _get(layer, slot.gradient)) for slot in self.slots]
             return (*mine, *(None if g is _MISSING or g is None else as_gradient(g, n) for n, g in theirs))
         finally:
@@ -247,6 +251,18 @@ def _named_alike(layer: Any, used: Any, kept: set[str]) -> list[Slot]:
                 found.append(Slot(name, (name,), (gradient,)))
                 break
     return found
+
+
+def _duplicate(layer: Any, memo: dict[int, Any] | None = None) -> Any:
+    """A deep copy; with what cannot be copied shared between the two. `memo` as for `copy.deepcopy`."""
+    try:
+        return copy.deepcopy(layer, dict(memo or {}))
+    except Exception:
+        twin, memo = copy.copy(layer), dict(memo or {})
+        for name, value in getattr(layer, "__dict__", {}).items():
+            with contextlib.suppress(Exception):
+                setattr(twin, name, copy.deepcopy(value, memo))
+        return twin
 
 
 def _clear(gradient: Any) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -200,7 +201,8 @@ class TorchSubject(Adapted):
         if not self.forward_ad:
             return None
         mode: Any = importlib.import_module("torch.autograd.forward_ad")
-        with mode.dual_level():
+        with warnings.catch_warnings(), mode.dual_level():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own imports
             tensors = self._tensors(inputs)
             for k in self.wrt:
                 tangent = to_tensor(tangents[k], None, tensors[k].device).to(tensors[k].dtype)

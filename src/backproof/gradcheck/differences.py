@@ -75,7 +75,9 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
         measured = np.maximum(np.abs(up), np.abs(down))
         scale = np.maximum(np.where(np.isfinite(measured), measured, 0), np.abs(center))
         span = h_up + h_down
-        rise = np.abs(up - down)[-1] / (h_up + h_down)[-1]  # rounding of x itself, or of what it is multiplied with, moves f by |x f'| eps
+        rise = (
+            np.abs(up - down)[-1] / (h_up + h_down)[-1]
+        )  # rounding of x itself, or of what it is multiplied with, moves f by |x f'| eps
         noise = 4 * epsilon * (scale + size * np.where(np.isfinite(rise), np.minimum(rise, scale / h_up[-1]), 0.0))
         # cancelled large terms leave a grid that is coarser than the output's own spacing: its mesh is the smallest change seen
         moves = np.abs(np.concatenate([up, down]) - center)

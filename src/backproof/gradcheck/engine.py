@@ -11,7 +11,7 @@ import numpy as np
 from backproof.arrays import Array
 from backproof.gradcheck import structure
 from backproof.gradcheck.differences import KINK
-from backproof.gradcheck.evaluate import EPS, Evaluator
+from backproof.gradcheck.evaluate import EPS, Evaluator, silent
 from backproof.gradcheck.findings import Comparison, Finding, Report
 from backproof.gradcheck.locate import located, shrunk
 from backproof.gradcheck.orders import forward_mode, symmetric
@@ -29,7 +29,13 @@ class Examination:
     """One check in progress: what has been found so far."""
 
     def __init__(
-        self, subject: Subject, seed: int, surrogate: bool | Collection[int], progress: Progress | None, order: int = 1, special_points: bool = True
+        self,
+        subject: Subject,
+        seed: int,
+        surrogate: bool | Collection[int],
+        progress: Progress | None,
+        order: int = 1,
+        special_points: bool = True,
     ) -> None:
         self.order, self.special_points = order, special_points
         self.start = time.perf_counter()
@@ -51,9 +57,14 @@ class Examination:
         if getattr(self.subject, "seeded", False):
             self.findings.append(
                 Finding(
-                    "nondeterministic", 0.95, None, "forward", "the forward draws random numbers from the global generator: every call gives another answer "
-                    "(the values below were compared with the same numbers drawn in each call)", "switch to evaluation mode (model.eval()), or draw from a "
-                    "generator seeded at each call", {"pass": "forward"},
+                    "nondeterministic",
+                    0.95,
+                    None,
+                    "forward",
+                    "the forward draws random numbers from the global generator: every call gives another answer "
+                    "(the values below were compared with the same numbers drawn in each call)",
+                    "switch to evaluation mode (model.eval()), or draw from a generator seeded at each call",
+                    {"pass": "forward"},
                 )  # fmt: skip
             )
         self.notes += getattr(self.subject, "notes", ())
@@ -88,8 +99,13 @@ class Examination:
             self.notes += notes
             return
         inner = Examination(second, self.seed, False, None).run()
-        self.notes.append("second order: " + ("the gradient's own derivative is right" if inner.ok else "the gradient's own derivative is wrong"))
-        self.findings += [dataclasses.replace(f, where=f"second order: {f.where}", message=f"second derivative: {f.message}") for f in inner.findings]
+        self.notes.append(
+            "second order: " + ("the gradient's own derivative is right" if inner.ok else "the gradient's own derivative is wrong")
+        )
+        self.findings += [
+            dataclasses.replace(f, where=f"second order: {f.where}", message=f"second derivative: {f.message}")
+            for f in inner.findings
+        ]
         for name, count in inner.calls.items():
             ev.calls[name] += count
 
@@ -127,12 +143,14 @@ class Examination:
             x = ev.given[k]
             other[k] = (x * (1 + 0.3 * self.rng.uniform(-1, 1, x.shape)) + 0.01).astype(x.dtype)
         try:
-            with structure.silent():
+            with silent():
                 if hasattr(self.subject, "remembers"):
                     self.subject.forward([np.array(x) for x in ev.given])
                 plain = ev.vjp(g, ev.given)
                 self.follow(g, plain, other)
-                after = self.subject.backward_after(ev.split(g, given=True), [np.array(x) for x in ev.given], [np.array(x) for x in other])
+                after = self.subject.backward_after(
+                    ev.split(g, given=True), [np.array(x) for x in ev.given], [np.array(x) for x in other]
+                )
         except Exception:  # the other point is not in the function's domain
             return
         if after is None:
@@ -143,10 +161,16 @@ class Examination:
             if structure.differ(plain[k], after[k], ev.backward_epsilon):
                 self.findings.append(
                     Finding(
-                        "stale-state", 0.97, k, self.subject.names[k],
+                        "stale-state",
+                        0.97,
+                        k,
+                        self.subject.names[k],
                         f"the gradient of {self.subject.names[k]} changes when forward is called at another point in between: the backward "
-                        "uses what that call left behind", "keep what the backward needs for each forward call of its own (return it, or "
-                        "overwrite it in every forward), or compute it from the inputs", {}, self.subject.names[k],
+                        "uses what that call left behind",
+                        "keep what the backward needs for each forward call of its own (return it, or "
+                        "overwrite it in every forward), or compute it from the inputs",
+                        {},
+                        self.subject.names[k],
                     )  # fmt: skip
                 )
                 return
@@ -191,7 +215,9 @@ class Examination:
                 self.findings.append(located(ev, k, self.rng))
             else:
                 self.compare_directions(k, d.count, 0, d.undecided, d.worst, d.bar)
-                self.notes.append(f"{self.subject.names[k]}: {d.undecided} of {d.count} products could not be told (a kink, or too much rounding)")
+                self.notes.append(
+                    f"{self.subject.names[k]}: {d.undecided} of {d.count} products could not be told (a kink, or too much rounding)"
+                )
         for p in pairs.values():
             p.others = pairs
             self.judge(p)
@@ -220,15 +246,27 @@ class Examination:
         if (p.kind == KINK).any():
             self.findings.append(kink_note(p))
         if status == "cannot tell":
-            self.notes.append(f"{p.name}: cannot tell at {undecided} of {wrong.size} entries, where rounding or a missing derivative hides it")
+            self.notes.append(
+                f"{p.name}: cannot tell at {undecided} of {wrong.size} entries, where rounding or a missing derivative hides it"
+            )
         with np.errstate(all="ignore"):
             gap = np.where(np.isfinite(p.error), np.abs(p.analytical - p.numerical), 0.0)
         at = np.unravel_index(int(np.argmax(np.nan_to_num(gap, nan=np.inf))), gap.shape)
         show = wrong.size <= 4096
         self.comparisons.append(
             Comparison(
-                p.input, p.name, p.x.shape, str(self.ev.given[p.input].dtype), status, wrong.size, int(wrong.sum()), undecided,
-                float(gap[at]), float(p.error[at]), tuple(p.shapes), *((p.numerical, p.analytical, wrong) if show else (None, None, None)),
+                p.input,
+                p.name,
+                p.x.shape,
+                str(self.ev.given[p.input].dtype),
+                status,
+                wrong.size,
+                int(wrong.sum()),
+                undecided,
+                float(gap[at]),
+                float(p.error[at]),
+                tuple(p.shapes),
+                *((p.numerical, p.analytical, wrong) if show else (None, None, None)),
             )  # fmt: skip
         )
 
@@ -236,7 +274,9 @@ class Examination:
         x = self.ev.given[k]
         status = "wrong" if wrong else "cannot tell" if undecided > count / 2 else "right"
         self.comparisons.append(
-            Comparison(k, self.subject.names[k], x.shape, str(x.dtype), status, count, wrong, undecided, worst, bar, tuple(self.ev.shapes))
+            Comparison(
+                k, self.subject.names[k], x.shape, str(x.dtype), status, count, wrong, undecided, worst, bar, tuple(self.ev.shapes)
+            )
         )
 
     def special(self, inputs: list[int]) -> None:

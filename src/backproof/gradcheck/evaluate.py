@@ -122,7 +122,8 @@ class Evaluator:
             try:
                 outputs = self.forward(wide)
                 same = len(outputs) == len(self.outputs) and all(
-                    outputs[k].dtype == np.float64 and _alike(outputs[k], self.outputs[k], 1e4 * max(lowest, out)) for k in self.floats
+                    outputs[k].dtype == np.float64 and _alike(outputs[k], self.outputs[k], 1e4 * max(lowest, out))
+                    for k in self.floats
                 )
             except Exception:  # code that takes float32 only: measured as it is
                 same = False

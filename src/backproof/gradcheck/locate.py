@@ -49,7 +49,6 @@ def shrunk(ev: Evaluator, k: int, rng: np.random.Generator) -> Pair | None:
 
 def _at(ev: Evaluator, inputs: list[Array]) -> Subject:
     """The same subject at other inputs."""
-    import copy
 
     subject = copy.copy(ev.subject)
     subject.inputs = tuple(inputs)
@@ -103,7 +102,9 @@ def located(ev: Evaluator, k: int, rng: np.random.Generator) -> Finding:
         cause = "sign-flipped" if abs(factor + 1) < 1e-6 else "wrong-scale"
         what = name_factor(holder, factor)
         return Finding(cause, 0.9, k, name, f"the gradient of {name} is right but for the factor {factor:.6g}" + (f": {what}" if what else ""), f"divide it by {factor:.6g}", {"factor": factor, "named": what}, name)  # fmt: skip
-    listed = "; ".join(f"{name}{list(p)}: yours {yours:.6g}, numerical {true:.6g}" for p, (_, yours, true) in zip(places[:4], wrong, strict=False))
+    listed = "; ".join(
+        f"{name}{list(p)}: yours {yours:.6g}, numerical {true:.6g}" for p, (_, yours, true) in zip(places[:4], wrong, strict=False)
+    )
     return Finding(
         "unknown" if dense else "wrong-at-some-entries", 0.5 if dense else 0.85, k, f"{name} at {places}", f"the gradient of {name} is wrong at "
         + ("most of its entries" if dense else f"{len(wrong)} entries found by bisection") + f": {listed}",
@@ -115,4 +116,6 @@ def measure_holder(ev: Evaluator, k: int) -> Pair:
     """A Pair without values, for the names of sizes."""
     x = np.asarray(ev.point[k])
     e = np.zeros((0, 0))
-    return Pair(k, ev.subject.names[k], x, ev.point, [np.asarray(ev.outputs[i]) for i in ev.floats], ev.shapes, e, e, e, e, e, e, 0.0, e, ev)
+    return Pair(
+        k, ev.subject.names[k], x, ev.point, [np.asarray(ev.outputs[i]) for i in ev.floats], ev.shapes, e, e, e, e, e, e, 0.0, e, ev
+    )

@@ -23,7 +23,10 @@ def forward_mode(ev: Evaluator, rng: np.random.Generator, has_backward: bool) ->
         if not x.size:
             continue
         u = rng.normal(size=x.shape)
-        tangents = [u.astype(x.dtype) if i == k else np.zeros(p.shape, p.dtype if p.dtype.kind == "f" else np.float64) for i, p in enumerate(ev.point)]
+        tangents = [
+            u.astype(x.dtype) if i == k else np.zeros(p.shape, p.dtype if p.dtype.kind == "f" else np.float64)
+            for i, p in enumerate(ev.point)
+        ]
         with silent():
             out = ev.subject.jvp(tangents, [np.array(p) for p in ev.point])
         if out is None:
@@ -66,7 +69,16 @@ def _forward_finding(k: int, name: str, claimed: Array, true: Array, wrong: Arra
     if c is not None:
         return Finding("wrong-scale", 0.95, k, where, text, f"divide it by {c:.6g}", {"factor": c}, name)
     if wrong.mean() < 0.5:
-        return Finding("wrong-at-some-entries", 0.8, k, where, text, "look at what is special there", {"wrong": np.flatnonzero(wrong)[:8].tolist()}, name)
+        return Finding(
+            "wrong-at-some-entries",
+            0.8,
+            k,
+            where,
+            text,
+            "look at what is special there",
+            {"wrong": np.flatnonzero(wrong)[:8].tolist()},
+            name,
+        )
     return Finding("unknown", 0.5, k, where, text, "derive dy = J dx by hand and compare", {}, name)
 
 
@@ -93,7 +105,9 @@ def symmetric(ev: Evaluator, rng: np.random.Generator) -> tuple[list[Finding], l
     for k in ev.subject.wrt:
         n, name = ev.point[k].size, ev.subject.names[k]
         if not 1 < n <= LIMIT // 4:
-            notes.append(f"{name}: second order not checked (the code has no second derivative, and the size {n} is not between 2 and {LIMIT // 4})")
+            notes.append(
+                f"{name}: second order not checked (the code has no second derivative, and the size {n} is not between 2 and {LIMIT // 4})"
+            )
             continue
         inner = Evaluator(GradientMap(ev, k, upstream))
         p = measure(inner, k, np.zeros((n, n)))

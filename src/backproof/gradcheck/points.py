@@ -72,4 +72,6 @@ def usable(ev: Evaluator, inputs: list[Array]) -> bool:
         outputs = ev.forward(inputs)
     except Exception:
         return False
-    return len(outputs) == len(ev.outputs) and all(np.isfinite(np.asarray(y, dtype=np.float64)).all() for y in outputs if is_float(y))
+    return len(outputs) == len(ev.outputs) and all(
+        np.isfinite(np.asarray(y, dtype=np.float64)).all() for y in outputs if is_float(y)
+    )

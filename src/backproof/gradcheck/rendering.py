@@ -53,9 +53,7 @@ def verdict(report: Report) -> str:
     tail = f"; cannot tell for {_listed(unsure)}" if unsure else ""
     if report.ok:
         right = names.get("right", [])
-        line = f"{report.target}: right gradient" + (f" of {_listed(right)}" if right else "")
-        if unsure and not right:
-            line = f"{report.target}: nothing wrong found"
+        line = f"{report.target}: right gradient of {_listed(right)}" if right else f"{report.target}: nothing wrong found"
         line += tail
     else:
         bugs = [f.name or f"input {f.input}" for f in report.findings if not f.is_note and f.input is not None]

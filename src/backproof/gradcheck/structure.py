@@ -25,7 +25,12 @@ def differ(a: Array | None, b: Array | None, epsilon: float, loudest: float = 0.
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     with np.errstate(all="ignore"):
         gap = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))
-        scale = max(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)), float(np.abs(y[np.isfinite(y)]).max(initial=0.0)), 1e-300, 1e-3 * loudest)
+        scale = max(
+            float(np.abs(x[np.isfinite(x)]).max(initial=0.0)),
+            float(np.abs(y[np.isfinite(y)]).max(initial=0.0)),
+            1e-300,
+            1e-3 * loudest,
+        )
         off = float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0)) / scale
     return off if off > 1e4 * epsilon else 0.0
 
@@ -115,7 +120,10 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
         return []
     g1, g2 = rng.normal(size=m) + 0.1, rng.normal(size=m) - 0.2
     big = 1000.0 if ev.backward_epsilon <= 2.0**-23 else 16.0
-    b = {name: ev.vjp(v) for name, v in [("1", g1), ("2", g2), ("sum", g1 + g2), ("0", np.zeros(m)), ("big", big * g1), ("small", g1 / big)]}
+    b = {
+        name: ev.vjp(v)
+        for name, v in [("1", g1), ("2", g2), ("sum", g1 + g2), ("0", np.zeros(m)), ("big", big * g1), ("small", g1 / big)]
+    }
     found = []
     loudest = max((float(np.abs(np.nan_to_num(np.asarray(b["1"][k], float))).max(initial=0.0)) for k in ev.subject.wrt if b["1"][k] is not None), default=0.0)  # fmt: skip
     loudest = loudest if len(ev.subject.wrt) > 1 else 0.0
@@ -140,10 +148,14 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
         if scale > 0 and not off(r["1"], r["2"], scale) and not off(r["1"], r["0"], scale):
             found.append(
                 Finding(
-                    "upstream-ignored", 0.97, k, f"{name}, all entries",
+                    "upstream-ignored",
+                    0.97,
+                    k,
+                    f"{name}, all entries",
                     f"the gradient of {name} is the same for every upstream gradient, even for 0: it is the derivative itself, not its product",
                     "multiply by the upstream gradient: dx = J^T g (elementwise: g * f'(x); a scalar loss: g * dloss)",
-                    {"gradient": r["1"]}, name,
+                    {"gradient": r["1"]},
+                    name,
                 )  # fmt: skip
             )
             continue
@@ -161,10 +173,14 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
             )
             found.append(
                 Finding(
-                    "not-linear-in-upstream", 0.96, k, f"{name}, as a function of upstream",
+                    "not-linear-in-upstream",
+                    0.96,
+                    k,
+                    f"{name}, as a function of upstream",
                     f"the gradient of {name} is not linear in the upstream gradient g: {how}",
                     "dx must be J^T g: no clipping, squaring, normalising of g and no constant added (declare surrogate=True if it is meant)",
-                    {"at_zero": float(np.abs(r["0"]).max(initial=0.0)), "scaling": size, "scaling_expected": big}, name,
+                    {"at_zero": float(np.abs(r["0"]).max(initial=0.0)), "scaling": size, "scaling_expected": big},
+                    name,
                 )  # fmt: skip
             )
     return found
@@ -185,9 +201,16 @@ def strides(ev: Evaluator, g: Array) -> list[Finding]:
             continue
         got = _raw(ev, upstream, [np.array(x) for x in ev.point])
         for k in ev.subject.wrt:
-            if got is not None and expected[k] is not None and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest):
+            if (
+                got is not None
+                and expected[k] is not None
+                and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest)
+            ):
                 return [_stride(k, names[k], what, "upstream gradient", plain)]
-    inputs = [np.array(x) if k >= ev.subject.arguments else np.asfortranarray(x) if x.ndim > 1 else _strided(x) for k, x in enumerate(ev.point)]
+    inputs = [
+        np.array(x) if k >= ev.subject.arguments else np.asfortranarray(x) if x.ndim > 1 else _strided(x)
+        for k, x in enumerate(ev.point)
+    ]
     got = _raw(ev, plain, inputs)
     for k in ev.subject.wrt:
         if got is not None and expected[k] is not None and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest):
@@ -198,7 +221,12 @@ def strides(ev: Evaluator, g: Array) -> list[Finding]:
         wanted = _raw(ev, [np.array(u) for u in ones], [np.array(x) for x in ev.point])
         got = _raw(ev, ones, [np.array(x) for x in ev.point])
         for k in ev.subject.wrt:
-            if got is not None and wanted is not None and wanted[k] is not None and differ(wanted[k], got[k], max(1e-10, ev.backward_epsilon), loudest):
+            if (
+                got is not None
+                and wanted is not None
+                and wanted[k] is not None
+                and differ(wanted[k], got[k], max(1e-10, ev.backward_epsilon), loudest)
+            ):
                 return [_stride(k, names[k], "broadcast (stride 0)", "upstream gradient", plain)]
     return []
 
@@ -243,10 +271,14 @@ def dtypes(ev: Evaluator, grads: Sequence[Array | None]) -> list[Finding]:
             continue
         found.append(
             Finding(
-                "wrong-dtype", 0.95, k, f"{ev.subject.names[k]}",
+                "wrong-dtype",
+                0.95,
+                k,
+                f"{ev.subject.names[k]}",
                 f"the gradient of {ev.subject.names[k]} has dtype {g.dtype}, its input {x.dtype}",
                 f"compute and return it as {x.dtype} (look for astype, np.float32 constants, integer masks)",
-                {"received": str(g.dtype), "expected": str(x.dtype)}, ev.subject.names[k],
+                {"received": str(g.dtype), "expected": str(x.dtype)},
+                ev.subject.names[k],
             )  # fmt: skip
         )
     return found

@@ -125,7 +125,9 @@ def _size(x: Array, j: int) -> float:
     return size if np.isfinite(size) and size > 1e-30 else 1.0
 
 
-def measure(ev: Evaluator, k: int, analytical: Array, inputs: Sequence[Array] | None = None, columns: Sequence[int] | None = None) -> Pair:
+def measure(
+    ev: Evaluator, k: int, analytical: Array, inputs: Sequence[Array] | None = None, columns: Sequence[int] | None = None
+) -> Pair:
     """The numerical Jacobian of input k (all columns, or some), every disputed column measured again by the full ladder."""
     inputs = ev.point if inputs is None else inputs
     outputs = ev.forward(inputs)
@@ -202,7 +204,13 @@ class Directions:
 
 
 def directions(
-    ev: Evaluator, k: int, rng: np.random.Generator, *, tangents: int = 2, cotangents: int = 3, inputs: Sequence[Array] | None = None
+    ev: Evaluator,
+    k: int,
+    rng: np.random.Generator,
+    *,
+    tangents: int = 2,
+    cotangents: int = 3,
+    inputs: Sequence[Array] | None = None,
 ) -> Directions:
     """Input k along random Gaussian directions: one relative to each entry's size, the others uniform.
 

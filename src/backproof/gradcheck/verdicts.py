@@ -12,7 +12,7 @@ from backproof.gradcheck.evaluate import EPS, Evaluator, is_float, spacing
 from backproof.gradcheck.findings import Finding
 from backproof.gradcheck.rules import diagnose
 from backproof.gradcheck.rules.base import index
-from backproof.gradcheck.values import WHOLE, Pair, analytical_jacobian, directions, measure
+from backproof.gradcheck.values import Pair, analytical_jacobian, directions, measure
 
 if TYPE_CHECKING:
     from backproof.gradcheck.engine import Examination
@@ -48,8 +48,16 @@ def on_manifold(p: Pair) -> str | None:
     swapped = np.swapaxes(np.arange(x.size).reshape(x.shape), -1, -2).ravel()
     e = np.where(np.isfinite(p.error), p.analytical - p.numerical, 0.0)
     slack = p.slack + p.slack[:, swapped]
-    if np.allclose(x, np.swapaxes(x, -1, -2), rtol=1e-6, atol=1e-12 * np.abs(x).max()) and bool((np.abs(e + e[:, swapped]) <= 10 * slack).all()):
-        return "right along symmetric matrices, as this one is; entry by entry it follows another convention (which triangle is read)"
+    if np.allclose(x, np.swapaxes(x, -1, -2), rtol=1e-6, atol=1e-12 * np.abs(x).max()) and bool(
+        (np.abs(e + e[:, swapped]) <= 10 * slack).all()
+    ):
+        return (
+            "right along symmetric matrices, as this one is; entry by entry it follows another convention (which triangle is read)"
+        )
+    reads = (np.abs(p.numerical).max(axis=0) > 10 * np.where(np.isfinite(p.error), p.error, 0.0).max(axis=0)).reshape(x.shape)
+    one_triangle = not np.triu(reads, 1).any() or not np.tril(reads, -1).any()
+    if one_triangle and bool((np.abs(e + e[:, swapped]) <= 10 * slack).all()):
+        return "the function reads one triangle of the matrix; the gradient is right along symmetric changes of it"
     for triangle in (np.tril, np.triu):
         inside = triangle(np.ones(x.shape, dtype=bool)).ravel()
         if not x.ravel()[~inside].any() and x.ravel()[inside].all() and not p.wrong[:, inside].any():
@@ -87,8 +95,15 @@ def low_precision(e: Examination, inputs: list[int]) -> None:
         if broken.any() and np.isfinite(ev.join(ev.outputs)).all():
             e.findings.append(
                 Finding(
-                    "non-finite", 0.95, k, name, f"in {a.dtype} the gradient of {name} is {x[broken][0]} at {int(broken.sum())} entries; in float64 it is "
-                    f"{y[broken][0]:.4g}", "an intermediate overflows: accumulate in float32 or better, or rescale", {"dtype": str(a.dtype)}, name,
+                    "non-finite",
+                    0.95,
+                    k,
+                    name,
+                    f"in {a.dtype} the gradient of {name} is {x[broken][0]} at {int(broken.sum())} entries; in float64 it is "
+                    f"{y[broken][0]:.4g}",
+                    "an intermediate overflows: accumulate in float32 or better, or rescale",
+                    {"dtype": str(a.dtype)},
+                    name,
                 )  # fmt: skip
             )
             continue
@@ -187,7 +202,12 @@ def _cause(ev: Evaluator, p: Pair, first: Finding, what: str, point: list[Array]
     elif what == "another point nearby":
         g = np.ones(ev.center.size)
         here, there = ev.vjp(g)[p.input], ev.vjp(g, point)[p.input]
-        if here is not None and there is not None and np.array_equal(here, there) and not np.array_equal(ev.point[p.input], point[p.input]):
+        if (
+            here is not None
+            and there is not None
+            and np.array_equal(here, there)
+            and not np.array_equal(ev.point[p.input], point[p.input])
+        ):
             cause, message = "stale-state", f"the gradient of {p.name} does not move with {p.name}: it was kept from the first call"
     else:
         cause = "wrong-at-some-entries"
@@ -195,7 +215,16 @@ def _cause(ev: Evaluator, p: Pair, first: Finding, what: str, point: list[Array]
 
 
 def _there(f: Finding, what: str) -> Finding:
-    return Finding(f.cause, f.confidence, f.input, f"{f.where}; only with {what}", f"with {what}: {f.message}", f.fix, f.evidence | {"special_point": what}, f.name)
+    return Finding(
+        f.cause,
+        f.confidence,
+        f.input,
+        f"{f.where}; only with {what}",
+        f"with {what}: {f.message}",
+        f.fix,
+        f.evidence | {"special_point": what},
+        f.name,
+    )
 
 
 def _other_shape(ev: Evaluator, inputs: list[int], what: str, point: list[Array], rng: np.random.Generator) -> Finding | None:

@@ -24,7 +24,14 @@ def wrong_axis(p: Pair) -> Finding | None:
             )  # fmt: skip
         return None
     if (slip := _extremum_elsewhere(p)) is not None:
-        return found(p, "wrong-axis", 0.95, f"your gradient of {p.name} goes to the largest or smallest entries along axis {slip}, not along the forward's", fix, backward=[slip])
+        return found(
+            p,
+            "wrong-axis",
+            0.95,
+            f"your gradient of {p.name} goes to the largest or smallest entries along axis {slip}, not along the forward's",
+            fix,
+            backward=[slip],
+        )
     kept = tuple(s for s in out if s != 1)
     for axis in range(p.x.ndim):
         if tuple(s for i, s in enumerate(p.x.shape) if i != axis and s != 1) != kept or p.x.shape[axis] < 2:
@@ -52,7 +59,9 @@ def _extremum_elsewhere(p: Pair) -> int | None:
     chosen, yours = (np.abs(j) > 0.5).any(axis=0).reshape(p.x.shape), a.any(axis=0).reshape(p.x.shape)
     for pick in (np.max, np.min):
         at = [axis for axis in range(p.x.ndim) if np.array_equal(p.x == pick(p.x, axis=axis, keepdims=True), yours)]
-        if at and any(np.array_equal(p.x == pick(p.x, axis=axis, keepdims=True), chosen) for axis in range(p.x.ndim) if axis not in at):
+        if at and any(
+            np.array_equal(p.x == pick(p.x, axis=axis, keepdims=True), chosen) for axis in range(p.x.ndim) if axis not in at
+        ):
             return at[0]
     return None
 
@@ -117,7 +126,15 @@ def missing_normalizer(p: Pair) -> Finding | None:
     remainder = [e[np.ix_(b, b)] for b in numbers]
     rank = max(_rank(r, p) for r in remainder)
     own = min(_rank(p.analytical[np.ix_(b, b)], p) for b in numbers)
-    if width < 3 and rank >= width or rank == 0 or rank > max(1, min(2, width - 2)) or own <= rank and width > 2 and own < width - 2:
+    if (
+        (width < 3
+        and rank >= width)
+        or rank == 0
+        or rank > max(1, min(2, width - 2))
+        or (own <= rank
+        and width > 2
+        and own < width - 2)
+    ):
         return None
     statistic = _statistic(p, remainder, numbers)
     confidence = 0.9 if rank == 1 and true else 0.85 if true else 0.6
@@ -141,7 +158,11 @@ def missing_reduced_term(p: Pair) -> Finding | None:
         for name, v in (("the norm of " + p.name, p.x.ravel()), ("a mean or sum", np.ones(p.x.size))):
             c = float(row[on] @ v[on] / (v[on] @ v[on])) if np.any(v[on]) else 0.0
             parallel = float(a[on] @ v[on] / (v[on] @ v[on])) if np.any(v[on]) else 0.0
-            if c and np.abs(row[on] - c * v[on]).max() < 1e-5 * np.abs(row[on]).max() and np.abs(a[on] - parallel * v[on]).max() > 1e-3 * np.abs(a[on]).max():
+            if (
+                c
+                and np.abs(row[on] - c * v[on]).max() < 1e-5 * np.abs(row[on]).max()
+                and np.abs(a[on] - parallel * v[on]).max() > 1e-3 * np.abs(a[on]).max()
+            ):
                 names.add(name)
                 break
         else:
@@ -154,7 +175,7 @@ def missing_reduced_term(p: Pair) -> Finding | None:
 
 def softmax_behind(p: Pair) -> Finding | None:
     """Outputs are probabilities h of something inside: with A = D M, is J = S M for the softmax Jacobian S = diag(h) - h h^T?"""
-    if len(p.shapes) != 1 or same_shape(p) and not (significant(p, p.numerical) & ~np.eye(p.x.size, dtype=bool)).any():
+    if len(p.shapes) != 1 or (same_shape(p) and not (significant(p, p.numerical) & ~np.eye(p.x.size, dtype=bool)).any()):
         return None
     y = p.outputs[0].astype(float)
     for axis in range(y.ndim - 1, -1, -1):
@@ -171,7 +192,11 @@ def softmax_behind(p: Pair) -> Finding | None:
         h = y.reshape(-1, 1)
         for cause, m, text in (
             ("missing-cross-terms", p.analytical / (h * (1 - h)), "only the diagonal h (1 - h) of the softmax Jacobian is applied"),
-            ("missing-normalizer-term", p.analytical / h, "only h of the softmax Jacobian is applied: the term - h <h, g> is missing"),
+            (
+                "missing-normalizer-term",
+                p.analytical / h,
+                "only h of the softmax Jacobian is applied: the term - h <h, g> is missing",
+            ),
             ("fused-twice", p.analytical, "the softmax Jacobian is left out, as if the loss had fused it"),
         ):
             if p.same(through(m), p.numerical) and not p.same(p.analytical, p.numerical):
@@ -243,7 +268,9 @@ def missing_accumulation(p: Pair) -> Finding | None:
             rows = slice(at, at + int(np.prod(shape)))
             at = rows.stop
             if not np.any(a[rows]) and significant(p, j)[rows].any() and np.any(a):
-                return found(p, "missing-accumulation", 0.92, text + f"the path through output {i} is missing", fix, f"output {i}", output=i)
+                return found(
+                    p, "missing-accumulation", 0.92, text + f"the path through output {i} is missing", fix, f"output {i}", output=i
+                )
     if same_shape(p):
         e = j - a
         n = p.x.size
@@ -256,7 +283,12 @@ def missing_accumulation(p: Pair) -> Finding | None:
         if p.same(a, np.eye(n)) and (significant(p, j) & ~np.eye(n, dtype=bool)).any() and np.linalg.matrix_rank(e, tol=1e-6) > 2:
             return found(p, "missing-accumulation", 0.7, text + "only the identity (skip) path is there", fix, skip=1.0)
     counted, there = significant(p, a), significant(p, j)
-    if not there.any() or (counted & ~there).any() or broadcast_pattern(p) is not None and not (there & ~broadcast_pattern(p)).any():  # type: ignore[operator]
+    if (
+        not there.any()
+        or (counted & ~there).any()
+        or (broadcast_pattern(p) is not None
+        and not (there & ~broadcast_pattern(p)).any())
+    ):  # type: ignore[operator]
         return None
     right = p.near(a, j)
     uses = there.sum(axis=0)
@@ -275,5 +307,12 @@ def missing_accumulation(p: Pair) -> Finding | None:
     if parts.any() and right[there].any():
         share = 1 / ratio[parts & counted] if (parts & counted).any() else np.zeros(0)
         if share.size and np.allclose(share, np.round(share), atol=1e-4) and (share > 1.5).all():
-            return found(p, "missing-accumulation", 0.8, text + "some entries hold one contribution of several", fix, share=float(share.max()))
+            return found(
+                p,
+                "missing-accumulation",
+                0.8,
+                text + "some entries hold one contribution of several",
+                fix,
+                share=float(share.max()),
+            )
     return None

@@ -91,7 +91,11 @@ def _recognise(p: Pair, d: Array, side: str) -> str:
     mask = bool(np.all(np.isclose(d, 0) | np.isclose(d, 1)))
     for what, v in _values(p, shape):
         for text, f in FACTORS.items():
-            if mask and not (text == "step(v)" and what in ("x", "y")) and not (text == "v" and what.startswith("input") and " " not in what[6:]):
+            if (
+                mask
+                and not (text == "step(v)" and what in ("x", "y"))
+                and not (text == "v" and what.startswith("input") and " " not in what[6:])
+            ):
                 continue  # many functions of whole numbers are 0 or 1
             with np.errstate(all="ignore"):
                 t = np.asarray(f(v), dtype=float).ravel()
@@ -187,13 +191,30 @@ def wrong_point(p: Pair) -> Finding | None:
             with np.errstate(all="ignore"):
                 ratio = wrong / right
             usable = np.isfinite(ratio) & significant(p, j).any(axis=1)
-            if usable.sum() >= 2 and usable.mean() > 0.6 and np.ptp(ratio[usable]) > 1e-4 and np.allclose(d[usable], ratio[usable], rtol=1e-4, atol=1e-6):
+            if (
+                usable.sum() >= 2
+                and usable.mean() > 0.6
+                and np.ptp(ratio[usable]) > 1e-4
+                and np.allclose(d[usable], ratio[usable], rtol=1e-4, atol=1e-6)
+            ):
                 return found(p, "derivative-at-wrong-point", 0.957, f"the gradient of {p.name} uses {text}", fix, point=text)
     if same_shape(p):
         for axis in range(p.x.ndim):
             y_ = p.outputs[0].astype(float)
-            if np.all(y_ >= 0) and np.allclose(y_.sum(axis=axis), 1) and p.x.shape[axis] > 1 and p.same(a, _softmax_form(p.x, axis)):
-                return found(p, "derivative-at-wrong-point", 0.957, "the softmax Jacobian h_i (delta_ij - h_j) was formed with the logits in place of h", fix, point="input")
+            if (
+                np.all(y_ >= 0)
+                and np.allclose(y_.sum(axis=axis), 1)
+                and p.x.shape[axis] > 1
+                and p.same(a, _softmax_form(p.x, axis))
+            ):
+                return found(
+                    p,
+                    "derivative-at-wrong-point",
+                    0.957,
+                    "the softmax Jacobian h_i (delta_ij - h_j) was formed with the logits in place of h",
+                    fix,
+                    point="input",
+                )
     return None
 
 
@@ -215,7 +236,11 @@ def _points(p: Pair) -> dict[str, tuple[list[Array], int, Array]]:
     points: dict[str, tuple[list[Array], int, Array]] = {}
 
     def add(name: str, k: int, value: Array) -> None:
-        if value.shape == base[k].shape and np.isfinite(value).all() and not np.array_equal(value, np.asarray(base[k], dtype=float)):
+        if (
+            value.shape == base[k].shape
+            and np.isfinite(value).all()
+            and not np.array_equal(value, np.asarray(base[k], dtype=float))
+        ):
             points[name] = (base, k, value)
 
     k = p.input
@@ -261,7 +286,9 @@ def _at(p: Pair, k: int, value: Array, base: list[Array]) -> Array | None:
         # one column first: most candidates fail there
         column = int(np.argmax(np.abs(p.analytical).max(axis=0)))
         first = measure(ev, p.input, p.analytical, inputs, [column])  # type: ignore[arg-type]
-        if not (np.abs(first.numerical - p.analytical)[:, column] <= 1e-4 * np.abs(p.analytical).max() + 10 * first.error[:, column]).all():
+        if not (
+            np.abs(first.numerical - p.analytical)[:, column] <= 1e-4 * np.abs(p.analytical).max() + 10 * first.error[:, column]
+        ).all():
             return None
         return measure(ev, p.input, p.analytical, inputs).numerical  # type: ignore[arg-type]
     except Exception:

@@ -97,10 +97,12 @@ def transposed(p: Pair) -> Finding | None:
             return found(p, "transposed", 0.97, text.format(p.name, "yours = J^T exactly"), fix, form="J^T")
         out = single(p)
         big = significant(p, j)
-        if out is not None and not p.same(j, j.T) and (big.T == significant(p, a)).all() and big.sum() > 2 * n:
+        if out is not None and not p.same(j, j.T) and (significant(p, a) == big.T).all() and big.sum() > 2 * n:
             d = _conjugation(a, j.T, big.T)
             if d is not None and p.same(a, d[:, None] * j.T / d[None, :], 1e-4):
-                return found(p, "transposed", 0.9, text.format(p.name, "yours = D J^T / D with a diagonal D"), fix, form="D J^T / D")
+                return found(
+                    p, "transposed", 0.9, text.format(p.name, "yours = D J^T / D with a diagonal D"), fix, form="D J^T / D"
+                )
     for side, shape in [("input", p.x.shape), ("output", single(p))]:
         if shape is None or len(shape) < 2 or max(shape) < 2:
             continue
@@ -151,7 +153,10 @@ def rows_summed(p: Pair) -> Finding | None:
     if m == n:
         off = significant(p, j) & ~np.eye(n, dtype=bool)
         if off.any():
-            forms += [("g times the sums of J's columns", np.diag(j.sum(axis=0))), ("g times the sums of J's rows", np.diag(j.sum(axis=1)))]
+            forms += [
+                ("g times the sums of J's columns", np.diag(j.sum(axis=0))),
+                ("g times the sums of J's rows", np.diag(j.sum(axis=1))),
+            ]
     for name, form in forms:
         if p.same(a, form) and not p.same(j, form):
             return found(
@@ -178,7 +183,10 @@ def _collapses(p: Pair) -> list[tuple[str, Array]]:
         for axis in range(len(out)):
             rest = [i for i in range(len(out)) if i != axis]
             together = (numbers[rest][:, :, None] == numbers[rest][:, None, :]).all(axis=0).astype(float)
-            forms += [(f"the rows' sum times g summed along axis {axis}", together), (f"the rows' sum times the mean of g along axis {axis}", together / out[axis])]
+            forms += [
+                (f"the rows' sum times g summed along axis {axis}", together),
+                (f"the rows' sum times the mean of g along axis {axis}", together / out[axis]),
+            ]
             start = together * (numbers[axis] == 0)[None, :]
             forms.append((f"the rows' sum times the first g along axis {axis}", start))
     return forms
@@ -215,7 +223,9 @@ def fused_twice(p: Pair) -> Finding | None:
 
         if not np.isfinite(h).all():
             continue
-        if (z >= 0).all() and np.allclose(z.sum(axis=-1), 1, atol=1e-5):  # x are probabilities, and their loss's backward returns h - t
+        if (z >= 0).all() and np.allclose(
+            z.sum(axis=-1), 1, atol=1e-5
+        ):  # x are probabilities, and their loss's backward returns h - t
             s = np.moveaxis(p.numerical.reshape(-1, *p.x.shape), axis + 1, -1)
             fused = np.moveaxis(z * (s - (z * s).sum(axis=-1, keepdims=True)), -1, axis + 1).reshape(p.numerical.shape)
             if p.same(p.analytical, fused):
