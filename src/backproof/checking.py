@@ -29,12 +29,19 @@ def check(
 
     target: a function of NumPy arrays with `backward(upstream, *inputs)` beside it; an object (or class) with `forward(x)` and
     `backward(upstream)`; a backproof Layer, Loss or Network; a torch function, autograd Function or module called on tensors; a JAX
-    function called on JAX arrays. inputs: where to check, any shapes. backward returns one gradient an input, None for those without.
-    jvp(tangents, *inputs): a forward-mode derivative to be checked too. wrt: positions or names of the inputs to look at. parameters: of
-    an object, {attribute: attribute of its gradient}. order=2 checks the second derivative as well. surrogate: True, or positions of
-    inputs whose gradient is meant not to be the derivative (straight-through, clipped): their values are not compared. special_points=False keeps
-    to the given point (and does not try zeros, ties, equal rows, repeated indices, large values near it). progress is
-    called with (done, total, what).
+    function called on JAX arrays.
+    inputs: where to check, any shapes.
+    backward: returns one gradient an input, None for those that have none.
+    jvp: `jvp(tangents, *inputs)`, a forward-mode derivative to be checked too.
+    wrt: positions or names of the inputs to look at.
+    parameters: of an object, {attribute: attribute of its gradient}.
+    names: what the report calls the inputs.
+    order: 2 checks the second derivative as well.
+    surrogate: True, or positions of inputs whose gradient is meant not to be the derivative (straight-through, clipped): their values
+    are not compared.
+    special_points: False keeps to the given point, and does not try zeros, ties, equal rows, repeated indices or large values near it.
+    seed: of the directions and upstream gradients.
+    progress: called with (done, total, what).
 
     Returns a `Report`: `.ok`, `.findings` (most likely cause first), `print(report)`, `.raise_if_failed()`. Raises `ArgumentError` or
     `ArgumentTypeError` if the target cannot be run, or returns a wrong number of gradients.

@@ -11,7 +11,8 @@ from backproof.adapters.functions import FunctionSubject
 from backproof.adapters.jax_ import JaxSubject, is_jax
 from backproof.adapters.native import is_native, native
 from backproof.adapters.objects import ObjectSubject, is_layer_object
-from backproof.adapters.torch_ import TorchSubject, is_torch
+from backproof.adapters.torch_ import TorchSubject
+from backproof.adapters.torch_targets import is_torch
 
 
 def adapt(

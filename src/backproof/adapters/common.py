@@ -24,14 +24,12 @@ class Adapted(Subject):
         has_backward: False for a function that brought a forward-mode derivative only; its `backward` raises NotImplementedError.
         none_is_zero: a gradient of None means 0 (torch), not "none is given".
         notes: sentences that belong into the report, about what was left out.
-        spacing: relative spacing of numbers in the code's own precision where that is coarser than its arrays say; else 0.0.
     """
 
     outputs: Arrays = ()
     has_backward: bool = True
     none_is_zero: bool = False
     notes: tuple[str, ...] = ()
-    spacing: float = 0.0
 
     def settle(self, inputs: Iterable[Array], names: Sequence[str], arguments: int, wrt: Sequence[int] | None = None) -> None:
         """Take the inputs; those to be differentiated are all that are floating, unless `wrt` says which."""

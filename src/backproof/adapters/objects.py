@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError
-from backproof.adapters.common import Adapted, argument_names, as_gradient, as_gradients, as_input, as_outputs, require_real
+from backproof.adapters.common import Adapted, argument_names, as_gradient, as_gradients, as_input, as_outputs
+from backproof.adapters.slots import MISSING, Slot, asked_for, clear, duplicate, held_at, held_slots, put_at, slots_by_name
 from backproof.arrays import Array
 from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Arrays, Gradients
-
-HOLDERS = (("params", "grads"), ("parameters", "gradients"))
-GRADIENT_NAMES = ("d{}", "d_{}", "{}_grad", "grad_{}", "grad{}")
-_MISSING = object()
-
-
-class Slot(NamedTuple):
-    """Where a parameter is and where its gradient appears: an attribute, then keys of dictionaries or positions in lists."""
-
-    name: str
-    value: tuple[Any, ...]
-    gradient: tuple[Any, ...]
 
 
 class ObjectSubject(Adapted):
@@ -44,7 +31,7 @@ class ObjectSubject(Adapted):
         self.name = type(target).__name__
         self.copies = True
         try:
-            self.pristine = _duplicate(target)
+            self.pristine = duplicate(target)
         except Exception:  # whatever a foreign __copy__ or __reduce__ raises
             self.pristine, self.copies = target, False
         names = argument_names(_call(target), len(inputs))
@@ -55,15 +42,15 @@ class ObjectSubject(Adapted):
         self.settle(values, names, len(values))
         self.try_out(self._first)
         if parameters is not None:
-            self.slots = _asked(self.pristine, parameters)
+            self.slots = asked_for(self.pristine, parameters)
         else:
             used, kept = self._used()
-            self.slots = _held(self.pristine, used) + _named_alike(self.pristine, used, kept)
-        self.originals = [_get(self.pristine, slot.value) for slot in self.slots]
-        self.gradients = [_get(self.pristine, slot.gradient) for slot in self.slots]
+            self.slots = held_slots(self.pristine, used) + slots_by_name(self.pristine, used, kept)
+        self.originals = [held_at(self.pristine, slot.value) for slot in self.slots]
+        self.gradients = [held_at(self.pristine, slot.gradient) for slot in self.slots]
         if self.copies:
             for gradient in self.gradients:
-                _clear(gradient)
+                clear(gradient)
         own = [f"self.{slot.name}" if slot.name in names else slot.name for slot in self.slots]
         self.settle((*values, *(np.array(v) for v in self.originals)), (*names, *own), len(values))
 
@@ -83,7 +70,7 @@ class ObjectSubject(Adapted):
         if not self.copies:
             return None, set()
         try:
-            layer = _duplicate(self.pristine)
+            layer = duplicate(self.pristine)
             before = dict(getattr(layer, "__dict__", {}))
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -108,14 +95,14 @@ class ObjectSubject(Adapted):
                 memo[id(old)] = new
                 if new.dtype != old.dtype and isinstance(gradient, np.ndarray) and is_float(gradient):
                     memo[id(gradient)] = np.zeros(gradient.shape, new.dtype)  # sums of float64 need a place
-        layer = _duplicate(self.pristine, memo)
+        layer = duplicate(self.pristine, memo)
         self._place(layer, values)
         return layer, None
 
     def _place(self, layer: Any, values: Sequence[Array]) -> None:
         for slot, value in zip(self.slots, values, strict=True):
-            old = _get(layer, slot.value)
-            _set(layer, slot.value, value)
+            old = held_at(layer, slot.value)
+            put_at(layer, slot.value, value)
             if not self.copies and isinstance(old, np.ndarray):
                 for name in [n for n, held in getattr(layer, "__dict__", {}).items() if held is old]:
                     setattr(layer, name, value)
@@ -158,14 +145,14 @@ class ObjectSubject(Adapted):
             if not self.copies:
                 held = [(g, g.copy()) for g in self.gradients if isinstance(g, np.ndarray)]
                 for g, _ in held:
-                    _clear(g)
+                    clear(g)
             if other is not None:
                 _call(layer)(*other[: self.arguments])
             _call(layer)(*inputs[: self.arguments])
             grads = layer.backward(tuple(upstream) if self.packed else upstream[0])
             mine = as_gradients(grads, self.inputs[: self.arguments], self.names[: self.arguments], may_be_none=bool(self.slots))
-            theirs = [(slot.name, _get(layer, slot.gradient)) for slot in self.slots]
-            return (*mine, *(None if g is _MISSING or g is None else as_gradient(g, n) for n, g in theirs))
+            theirs = [(slot.name, held_at(layer, slot.gradient)) for slot in self.slots]
+            return (*mine, *(None if g is MISSING or g is None else as_gradient(g, n) for n, g in theirs))
         finally:
             self._restore(before)
             for g, values in held:
@@ -198,107 +185,3 @@ def constructed(target: Any) -> Any:
 
 def _call(layer: Any) -> Any:
     return layer.forward if callable(getattr(layer, "forward", None)) else layer
-
-
-def _asked(layer: Any, parameters: Mapping[str, str]) -> list[Slot]:
-    if not isinstance(parameters, Mapping):
-        raise ArgumentTypeError(f'parameters: expected {{"W": "dW"}} (attributes and their gradients\'), received {parameters!r}')
-    slots = []
-    for name, gradient in parameters.items():
-        value = getattr(layer, name, None)
-        if value is None:
-            raise ArgumentError(f"parameters: expected attributes of {type(layer).__name__}, received {name!r}")
-        array = np.asarray(value)
-        require_real(array.dtype, f"parameters: {name}", type(value).__name__)
-        if not is_float(array):
-            raise ArgumentTypeError(f"parameters: expected floats, received {name} with dtype {array.dtype}")
-        slots.append(Slot(name, (name,), (gradient,)))
-    return slots
-
-
-def _held(layer: Any, used: Any) -> list[Slot]:
-    """The floating-point entries of `.params` (or `.parameters`) that have a `.grads` (`.gradients`): dictionaries, lists, nested.
-
-    `used` is the object after a backward, which may have made `.grads` only then. Numbers without a gradient there are settings.
-    """
-    for values, gradients in HOLDERS:
-        held = getattr(layer, values, None)
-        claimed = [getattr(o, gradients, None) for o in (layer, used)]
-        if not isinstance(held, dict | list | tuple) or not any(isinstance(c, dict | list | tuple) for c in claimed):
-            continue
-        slots = []
-        for name, path in _entries(held, "" if isinstance(held, dict) else values):
-            slot = Slot(name, (values, *path), (gradients, *path))
-            if isinstance(_get(layer, slot.value), np.ndarray) or used is None or _get(used, slot.gradient) is not _MISSING:
-                slots.append(slot)
-        return slots
-    return []
-
-
-def _named_alike(layer: Any, used: Any, kept: set[str]) -> list[Slot]:
-    """Attributes whose gradient a backward leaves under the usual name (W and dW); those that a forward replaces are caches."""
-    if used is None:
-        return []
-    held = [_get(layer, (values,)) for values, _ in HOLDERS]
-    inside = {id(_get(layer, (v, *path))) for (v, _), h in zip(HOLDERS, held, strict=True) if isinstance(h, dict | list | tuple)
-              for _, path in _entries(h, "")}  # fmt: skip
-    found = []
-    for name, value in getattr(layer, "__dict__", {}).items():
-        if name not in kept or not isinstance(value, np.ndarray) or not is_float(value) or id(value) in inside:
-            continue
-        for gradient in (pattern.format(name) for pattern in GRADIENT_NAMES):
-            if isinstance(g := getattr(used, gradient, None), np.ndarray) and g.shape == value.shape:
-                found.append(Slot(name, (name,), (gradient,)))
-                break
-    return found
-
-
-def _duplicate(layer: Any, memo: dict[int, Any] | None = None) -> Any:
-    """A deep copy; with what cannot be copied shared between the two. `memo` as for `copy.deepcopy`."""
-    try:
-        return copy.deepcopy(layer, dict(memo or {}))
-    except Exception:
-        twin, memo = copy.copy(layer), dict(memo or {})
-        for name, value in getattr(layer, "__dict__", {}).items():
-            with contextlib.suppress(Exception):
-                setattr(twin, name, copy.deepcopy(value, memo))
-        return twin
-
-
-def _clear(gradient: Any) -> None:
-    if isinstance(gradient, np.ndarray) and gradient.flags.writeable:
-        gradient[...] = 0
-
-
-def _entries(held: Any, prefix: str, path: tuple[Any, ...] = ()) -> list[tuple[str, tuple[Any, ...]]]:
-    found: list[tuple[str, tuple[Any, ...]]] = []
-    for key, value in held.items() if isinstance(held, dict) else enumerate(held):
-        name = f"{prefix}[{key}]" if not isinstance(held, dict) else f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, dict | list | tuple):
-            found += _entries(value, name, (*path, key))
-        elif isinstance(value, np.ndarray | np.floating | float) and is_float(np.asarray(value)):
-            found.append((name, (*path, key)))
-    return found
-
-
-def _get(layer: Any, path: tuple[Any, ...]) -> Any:
-    held: Any = getattr(layer, path[0], _MISSING)
-    for key in path[1:]:
-        try:
-            held = held[key]
-        except (KeyError, IndexError, TypeError):
-            return _MISSING
-    return held
-
-
-def _set(layer: Any, path: tuple[Any, ...], value: Any) -> None:
-    if _get(layer, path) is value:
-        return
-    if len(path) == 1:
-        setattr(layer, path[0], value)
-        return
-    holder: Any = _get(layer, path[:-1])
-    if isinstance(holder, dict | list):
-        holder[path[-1]] = value
-    else:  # a tuple that holds it
-        _set(layer, path[:-1], tuple(value if i == path[-1] else v for i, v in enumerate(holder)))

@@ -6,35 +6,23 @@ torch is imported when a target needs it, through importlib, so that type checki
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from backproof._errors import ArgumentTypeError
-from backproof.adapters.common import Adapted, argument_names, name_of
+from backproof.adapters.common import Adapted, argument_names
 from backproof.adapters.tensors import to_array, to_tensor, written_back
+from backproof.adapters.torch_targets import callable_of, refuses, title_of
 from backproof.adapters.trees import fill, take_apart
 from backproof.arrays import Array
 from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Arrays, Gradients, Subject
 
 SEED = 0  # of a module that draws random numbers (dropout): the same ones in every call
-
-
-def is_torch(target: Any, inputs: Sequence[Any]) -> bool:
-    """A module, an autograd Function, or anything called with a tensor."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return False
-    kinds = (torch.nn.Module, torch.autograd.Function)
-    if isinstance(target, torch.nn.Module) or (isinstance(target, type) and issubclass(target, kinds)):
-        return True
-    return bool(take_apart(list(inputs), lambda x: isinstance(x, torch.Tensor))[0])
 
 
 class TorchSubject(Adapted):
@@ -44,7 +32,7 @@ class TorchSubject(Adapted):
     Arrays of the dtypes the user gave are used in those; arrays of another float dtype (float64, for a float32 function) as they
     are, and with them parameters, buffers and the rest of the state. A module is copied once, and its buffers are renewed whenever
     a call has written into them. Without `wrt`, the inputs that are differentiated are the arguments that require a gradient, or
-    all that are floating if none does. bfloat16 is ml_dtypes' if that is there (JAX brings it), else float32 with `spacing` set.
+    all that are floating if none does. bfloat16 is ml_dtypes' if that is there (JAX brings it), else all of it is run in float32.
     """
 
     none_is_zero = True
@@ -52,8 +40,8 @@ class TorchSubject(Adapted):
     def __init__(self, target: Any, inputs: Sequence[Any], *, forward_ad: bool = False, name: str | None = None) -> None:
         torch = importlib.import_module("torch")
         self.torch, self.forward_ad = torch, forward_ad
-        self.function, self.module, signature, skip = _callable(target)
-        self.name = name or _title(target)
+        self.function, self.module, signature, skip = callable_of(target)
+        self.name = name or title_of(target)
         leaves, self.skeleton = take_apart(
             [torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in inputs],
             lambda x: isinstance(x, torch.Tensor),
@@ -79,8 +67,9 @@ class TorchSubject(Adapted):
         self.device = str(self.devices[0]) if tensors else "cpu"
         arrays = [to_array(t) for t in tensors]
         self.held = [a.dtype for a in arrays]
-        if any(d == torch.bfloat16 and h == np.float32 for d, h in zip(self.dtypes, self.held, strict=True)):
-            self.spacing = 2.0**-7
+        self.run = [None if d == torch.bfloat16 and h == np.float32 else d for d, h in zip(self.dtypes, self.held, strict=True)]
+        if None in self.run:
+            self.notes = ("bfloat16 was checked in float32: install ml_dtypes to have it checked as it is",)
         asked = [k for k, t in enumerate(tensors[:count]) if t.requires_grad]
         floats = [k for k, a in enumerate(arrays) if is_float(a)]
         self.settle(arrays, names, count, [*asked, *range(count, len(arrays))] if asked else floats)
@@ -95,14 +84,14 @@ class TorchSubject(Adapted):
             self.try_out()
             self.seeded = not all(map(torch.equal, before, self._random_state()))
         if self.seeded:
-            self.notes = ("the module draws random numbers: the same ones were drawn in every call",)
+            self.notes += ("the module draws random numbers: the same ones were drawn in every call",)
             self.try_out()
 
     # --- calls -------------------------------------------------------------------------------------------------------------
     def _tensors(self, arrays: Sequence[Array]) -> list[Any]:
         """Tensors on the arrays' memory; parameters contiguous, as a module's always are."""
         laid = [a if i < self.arguments or a.flags.c_contiguous else np.array(a, order="C") for i, a in enumerate(arrays)]
-        known = zip(laid, self.held, self.dtypes, self.devices, strict=True)
+        known = zip(laid, self.held, self.run, self.devices, strict=True)
         return [to_tensor(a, dtype if a.dtype == held else None, device) for a, held, dtype, device in known]
 
     def _run(self, tensors: Sequence[Any]) -> list[Any]:
@@ -214,13 +203,14 @@ class TorchSubject(Adapted):
         """Double backward. None if the code says that it has none (`once_differentiable`, an operation without a derivative)."""
         leaves, outputs = self._graph(self.inputs_copy())
         try:
-            first = self._differentiable(leaves, outputs, upstream)
-            live = [g for g in first if g.requires_grad]
+            live = [g for g in self._differentiable(leaves, outputs, upstream) if g.requires_grad]
+            if refuses(live):
+                return None
             if live:
                 zeros = [self.torch.zeros_like(g) for g in live]
                 self.torch.autograd.grad(live, [leaves[k] for k in self.wrt], zeros, allow_unused=True)
         except RuntimeError as error:
-            if "once_differentiable" in str(error) or "not implemented" in str(error) or "does not require grad" in str(error):
+            if "not implemented" in str(error) or "does not require grad" in str(error):
                 return None
             raise
         return TorchGradient(self, upstream)
@@ -234,7 +224,8 @@ class TorchSubject(Adapted):
         wanted = [leaves[k] for k in self.wrt]
         found: Sequence[Any] = [None] * len(wanted)
         if live:
-            cotangents = [self._cotangent(np.array(upstream[i]), outputs[i]) for i in live]
+            # `once_differentiable` marks its results only if a gradient of these is required
+            cotangents = [self._cotangent(np.array(upstream[i]), outputs[i]).requires_grad_() for i in live]
             found = self.torch.autograd.grad([outputs[i] for i in live], wanted, cotangents, create_graph=True, allow_unused=True)
         return [self.torch.zeros_like(x) if g is None else g for g, x in zip(found, wanted, strict=True)]
 
@@ -260,28 +251,3 @@ class TorchGradient(TorchSubject):
 
     def second_order(self, upstream: Sequence[Array]) -> Subject | None:
         return None
-
-
-def _callable(target: Any) -> tuple[Callable[..., Any], Any, Any, int]:
-    """(what to call, a copy of the module or None, what has the signature, how many of its names come before the arguments)."""
-    torch = importlib.import_module("torch")
-    if isinstance(target, type) and issubclass(target, torch.nn.Module):
-        raise ArgumentTypeError(f"target: expected a module, received the class {target.__name__}; write {target.__name__}(...)")
-    if isinstance(target, torch.nn.Module):
-        try:
-            module = copy.deepcopy(target)
-        except Exception:  # parameters that are results of computations cannot be copied: the module itself, then
-            module = target
-        return module, module, module.forward, 0
-    owner = target if isinstance(target, type) else getattr(target, "__self__", None)
-    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
-        own: Any = owner
-        return own.apply, None, own.forward, 1 if own.setup_context is torch.autograd.Function.setup_context else 0
-    if not callable(target):
-        raise ArgumentTypeError(f"target: expected a function of tensors, received {type(target).__name__}")
-    return target, None, target, 0
-
-
-def _title(target: Any) -> str:
-    owner = getattr(target, "__self__", None)
-    return owner.__name__ if isinstance(owner, type) and getattr(target, "__name__", "") == "apply" else name_of(target)

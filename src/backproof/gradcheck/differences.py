@@ -66,8 +66,10 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
     >>> int(s.kind[0]) == KINK, float(s.left[0]), float(s.right[0])
     (True, -1.0, 1.0)
     """
-    smallest = max(64 * EPS, 8 * epsilon * 4**3) if epsilon > EPS else 64 * EPS
-    steps = np.array([0.125 * 4.0**-k for k in range(levels) if 0.125 * 4.0**-k > smallest]) * size
+    exact = epsilon <= EPS
+    shrink = 4.0 if exact else 2.0  # where few digits are known, the steps lie close together and end early
+    first, smallest = (0.125, 64 * EPS) if exact else (0.25, 4 * epsilon)
+    steps = np.array([first * shrink**-k for k in range(levels) if first * shrink**-k > smallest]) * size
     with np.errstate(all="ignore"):
         taken_up, up = line(steps)
         taken_down, down = line(-steps)
@@ -75,20 +77,18 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
         measured = np.maximum(np.abs(up), np.abs(down))
         scale = np.maximum(np.where(np.isfinite(measured), measured, 0), np.abs(center))
         span = h_up + h_down
-        rise = (
-            np.abs(up - down)[-1] / (h_up + h_down)[-1]
-        )  # rounding of x itself, or of what it is multiplied with, moves f by |x f'| eps
+        rise = np.abs(up - down)[-1] / span[-1]  # rounding of x, or of what it is multiplied with, moves f by |x f'| eps
         noise = 4 * epsilon * (scale + size * np.where(np.isfinite(rise), np.minimum(rise, scale / h_up[-1]), 0.0))
-        # cancelled large terms leave a grid that is coarser than the output's own spacing: its mesh is the smallest change seen
+        # cancelled large terms leave a grid coarser than the output's own spacing: its mesh is the smallest change seen
         moves = np.abs(np.concatenate([up, down]) - center)
         mesh = np.where((moves > 0) & np.isfinite(moves), moves, np.inf).min(axis=0)
         fine = mesh <= 1e4 * epsilon * np.maximum(scale, size)  # a coarser one is a function that rounds: flat between its jumps
-        noise = np.maximum(noise, np.where(fine & (moves[-1] == 0), mesh, 0.0))
-        central, c_error = _ladder((up - down) / span, 2 * noise / span, 16.0, 2, size)
-        right, r_error = _ladder((up - center) / h_up, noise / h_up, 4.0, 1, size)
-        left, l_error = _ladder((center - down) / h_down, noise / h_down, 4.0, 1, size)
+        noise = np.maximum(noise, np.where(fine & (moves == 0).any(axis=0), mesh, 0.0))
+        central, c_error = _ladder((up - down) / span, 2 * noise / span, shrink**2)
+        right, r_error = _ladder((up - center) / h_up, noise / h_up, shrink)
+        left, l_error = _ladder((center - down) / h_down, noise / h_down, shrink)
         finite_up, finite_down = np.isfinite(up[-3:]).all(axis=0), np.isfinite(down[-3:]).all(axis=0)
-        jump = _diverges(up - center, noise) & finite_up | _diverges(down - center, noise) & finite_down
+        jump = _diverges(up - center, noise, exact) & finite_up | _diverges(down - center, noise, exact) & finite_down
     one_sided = np.maximum(np.where(finite_up, r_error, 0), np.where(finite_down, l_error, 0))
     both = finite_up & finite_down
     kink = both & (np.abs(right - left) > 3 * (r_error + l_error) + 1e-6 * np.maximum(np.abs(left), np.abs(right)))
@@ -102,8 +102,8 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
     return Slope(value, error, left, right, kind, one_sided)
 
 
-def _ladder(d: Array, floor: Array, ratio: float, powers: int, size: float) -> tuple[Array, Array]:
-    """Extrapolate the rows of d (levels, m), whose errors run in h^powers, h^(2 powers), ...; best value and bar, column by column."""
+def _ladder(d: Array, floor: Array, ratio: float) -> tuple[Array, Array]:
+    """Extrapolate the rows of d (levels, m), whose error terms fall by ratio, ratio^2, ... a row; best value and bar, by column."""
     best, best_error = np.zeros(d.shape[1]), np.full(d.shape[1], np.inf)
     before: list[Array] = []
     for level in range(len(d)):
@@ -113,17 +113,24 @@ def _ladder(d: Array, floor: Array, ratio: float, powers: int, size: float) -> t
         for column in range(min(len(before), 4)):
             factor *= ratio
             row.append((row[column] * factor - before[column]) / (factor - 1))
-            change = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - before[column])) + 2 * floor[level]
+            change = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - before[column])) + floor[level]
             closer = change < error
             value, error = np.where(closer, row[-1], value), np.where(closer, change, error)
         known = np.isfinite(value) & np.isfinite(error)
         taken = known & ((error < best_error) | (np.abs(value - best) > best_error + error))
         best, best_error = np.where(taken, value, best), np.where(taken, error, best_error)
         before = row if np.isfinite(d[level]).any() else []
-    return best, best_error
+    # the smallest steps show how noisy the function really is: where they stray by more than the floor, every bar was too narrow
+    last = slice(-((len(d) + 1) // 2), None)
+    stray = np.abs(d[last] - best) / np.maximum(floor[last], 1e-300)
+    return best, best_error * np.maximum(1.0, np.where(np.isfinite(stray), stray, 0.0).max(axis=0))
 
 
-def _diverges(rise: Array, noise: Array) -> Array:
-    """Whether f(h) - f(0) falls more slowly than h: over the last four levels, h falls by 256, a smooth rise by as much."""
-    last, first = np.abs(rise[-6]), np.abs(rise[-10]) if len(rise) >= 10 else np.abs(rise[0])
-    return (last > 0.03 * first) & (last > 100 * noise[-6])
+def _diverges(rise: Array, noise: Array, exact: bool) -> Array:
+    """Whether f(h) - f(0) does not fall as h does: over four levels h falls by 256, and so does a smooth rise; sqrt's only by 16.
+
+    With few digits only a jump is told from a slope: there the rise does not fall at all.
+    """
+    if exact:
+        return np.asarray((np.abs(rise[-6]) > 0.03 * np.abs(rise[-10])) & (np.abs(rise[-6]) > 100 * noise[-6]))
+    return np.asarray((np.abs(rise[-1]) > 0.3 * np.abs(rise).max(axis=0)) & (np.abs(rise[-1]) > 100 * noise[-1]))

@@ -11,13 +11,14 @@ import numpy as np
 from backproof.arrays import Array
 from backproof.gradcheck import structure
 from backproof.gradcheck.differences import KINK
-from backproof.gradcheck.evaluate import EPS, Evaluator, silent
+from backproof.gradcheck.evaluate import EPS, Evaluator
 from backproof.gradcheck.findings import Comparison, Finding, Report
 from backproof.gradcheck.locate import located, shrunk
 from backproof.gradcheck.orders import forward_mode, symmetric
 from backproof.gradcheck.points import special_points, usable
 from backproof.gradcheck.rules import diagnose
 from backproof.gradcheck.shapes import shape_finding, summed_upstream
+from backproof.gradcheck.state import stale
 from backproof.gradcheck.subject import Subject
 from backproof.gradcheck.values import LIMIT, WHOLE, Pair, analytical_jacobian, directions, measure
 from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision, on_manifold
@@ -133,57 +134,8 @@ class Examination:
             if grads[k] is None and not getattr(self.subject, "none_is_zero", False):
                 self.notes.append(f"{self.subject.names[k]}: the backward returns None, so its gradient was not compared")
                 out.add(k)
-        self.stale(g)
+        self.findings += stale(ev, g, self.rng, self.notes)
         return [k for k in self.subject.wrt if k not in out and k not in self.surrogate and ev.point[k].size]
-
-    def stale(self, g: Array) -> None:
-        ev = self.ev
-        other = list(ev.given)
-        for k in self.subject.wrt:
-            x = ev.given[k]
-            other[k] = (x * (1 + 0.3 * self.rng.uniform(-1, 1, x.shape)) + 0.01).astype(x.dtype)
-        try:
-            with silent():
-                if hasattr(self.subject, "remembers"):
-                    self.subject.forward([np.array(x) for x in ev.given])
-                plain = ev.vjp(g, ev.given)
-                self.follow(g, plain, other)
-                after = self.subject.backward_after(
-                    ev.split(g, given=True), [np.array(x) for x in ev.given], [np.array(x) for x in other]
-                )
-        except Exception:  # the other point is not in the function's domain
-            return
-        if after is None:
-            return
-        ev.calls["forward"] += 2
-        ev.calls["backward"] += 1
-        for k in self.subject.wrt:
-            if structure.differ(plain[k], after[k], ev.backward_epsilon):
-                self.findings.append(
-                    Finding(
-                        "stale-state",
-                        0.97,
-                        k,
-                        self.subject.names[k],
-                        f"the gradient of {self.subject.names[k]} changes when forward is called at another point in between: the backward "
-                        "uses what that call left behind",
-                        "keep what the backward needs for each forward call of its own (return it, or "
-                        "overwrite it in every forward), or compute it from the inputs",
-                        {},
-                        self.subject.names[k],
-                    )  # fmt: skip
-                )
-                return
-
-    def follow(self, g: Array, plain: tuple[Array | None, ...], other: list[Array]) -> None:
-        """A function pair whose backward relies on the last forward: from now on each backward follows its own."""
-        if getattr(self.subject, "remembers", None) is not False:
-            return
-        self.subject.forward([np.array(x) for x in other])
-        after = self.ev.vjp(g, self.ev.given)
-        if any(structure.differ(plain[k], after[k], self.ev.backward_epsilon) for k in self.subject.wrt):
-            self.subject.remembers = True  # type: ignore[attr-defined]
-            self.notes.append("the backward relies on values that the last forward kept, so it must follow its own forward at once")
 
     def values(self, inputs: list[int]) -> bool:
         """Compare; True if something is wrong."""

@@ -48,7 +48,9 @@ class Pair:
         size = np.maximum(np.abs(self.numerical), np.abs(self.analytical))
         scale = np.abs(self.numerical).max(axis=1, keepdims=True, initial=0.0)
         with np.errstate(all="ignore"):
-            return 3 * self.error + self.relative * size + 0.01 * self.relative * scale + self.jitter + 1e-5 * self.relative
+            return np.asarray(
+                3 * self.error + self.relative * size + 0.01 * self.relative * scale + self.jitter + 1e-5 * self.relative
+            )
 
     @property
     def wrong(self) -> Array:
