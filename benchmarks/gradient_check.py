@@ -2,7 +2,8 @@
 
     python -m benchmarks.gradient_check
 
-Each tool and function in a process of its own, one thread, tools alternating; the median of several calls after a warm-up. gradcheck
+Each tool and function in a process of its own, one thread, tools alternating; the median of several calls after a warm-up.
+gradcheck
 compares values (and repeats each backward); check does that, with error bars, and all its probes and special points.
 """
 
@@ -76,7 +77,8 @@ def main() -> None:
         found: dict[str, list[dict[str, float]]] = {"backproof": [], "torch": []}
         for _ in range(options.rounds):
             for tool, runs in found.items():
-                command = [sys.executable, "-m", "benchmarks.gradient_check", "--one", tool, str(index), "--repeats", str(options.repeats)]
+                module = "benchmarks.gradient_check"
+                command = [sys.executable, "-m", module, "--one", tool, str(index), "--repeats", str(options.repeats)]
                 runs.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
         ours, theirs = (statistics.median(run["seconds"] for run in found[tool]) for tool in ("backproof", "torch"))
         ratios.append(theirs / ours)

@@ -17,7 +17,8 @@ CASES: list[Case] = []
 
 @dataclass(frozen=True)
 class Case:
-    """kind: "broken", "note" or "right". want: causes that are right as the first finding, the best first (several only where a black
+    """kind: "broken", "note" or "right". want: causes that are right as the first finding, the best first (several only where
+    a black
     box cannot tell them apart). input: acceptable positions of the input, None if it is not judged. factor: yours / true."""
 
     name: str

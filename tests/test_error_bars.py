@@ -47,7 +47,8 @@ FUNCTIONS = {
     "100 + tanh": (lambda x: 100 + np.tanh(x), lambda x: 100 + mpmath.tanh(x), [-1.0, 0.3, 1.5]),
     "1000 - log": (lambda x: 1000 - np.log(x), lambda x: 1000 - mpmath.log(x), [0.3, 1.5, 7.0]),
     "near-constant": (lambda x: 1 + np.sin(x) / 1024, lambda x: 1 + mpmath.sin(x) / 1024, [0.3, 1.0, 4.0]),
-    # an offset that leaves float16 some digits of x: with (x + 64) - 64 its x part is a staircase of a few steps, and has no slope to be seen
+    # an offset that leaves float16 some digits of x: with (x + 64) - 64 its x part is a staircase of a few steps, and has no
+    # slope to be seen
     "cancellation": (lambda x: (x + 8) - 8 + x * x, lambda x: x + x * x, [0.3, 1.0, 4.0]),
     "linear": (lambda x: 3 * x + 1, lambda x: 3 * x + 1, [-2.0, 1e-3, 0.4, 17.0]),
     "logsumexp": (

@@ -37,13 +37,16 @@ def check(
     parameters: of an object, {attribute: attribute of its gradient}.
     names: what the report calls the inputs.
     order: 2 checks the second derivative as well.
-    surrogate: True, or positions of inputs whose gradient is meant not to be the derivative (straight-through, clipped): their values
+    surrogate: True, or positions of inputs whose gradient is meant not to be the derivative (straight-through, clipped): their
+    values
     are not compared.
-    special_points: False keeps to the given point, and does not try zeros, ties, equal rows, repeated indices or large values near it.
+    special_points: False keeps to the given point, and does not try zeros, ties, equal rows, repeated indices or large values
+    near it.
     seed: of the directions and upstream gradients.
     progress: called with (done, total, what).
 
-    Returns a `Report`: `.ok`, `.findings` (most likely cause first), `print(report)`, `.raise_if_failed()`. Raises `ArgumentError` or
+    Returns a `Report`: `.ok`, `.findings` (most likely cause first), `print(report)`, `.raise_if_failed()`. Raises
+    `ArgumentError` or
     `ArgumentTypeError` if the target cannot be run, or returns a wrong number of gradients.
 
     The mathematics: derivatives by extrapolated central differences with error bars (Ridders, Advances in Engineering Software 4,

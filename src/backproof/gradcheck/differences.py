@@ -59,7 +59,8 @@ def slope(line: Line, center: Array, *, size: float = 1.0, epsilon: float = EPS,
     """The slope of every output, from a ladder of steps size/8, size/32, ... down to where rounding rules.
 
     Central and one-sided differences are extrapolated (Ridders, Advances in Engineering Software 4, 1982), the error estimates
-    widened by what rounding can do; smaller steps overrule larger ones which they contradict, because then a kink, an edge or a turn
+    widened by what rounding can do; smaller steps overrule larger ones which they contradict, because then a kink, an edge or
+    a turn
     of an oscillation lay within the larger ones.
 
     >>> s = slope(lambda h: (h, np.abs(h)[:, None]), np.zeros(1))

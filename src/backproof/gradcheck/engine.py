@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from backproof.arrays import Array
 from backproof.gradcheck import structure
 from backproof.gradcheck.differences import KINK
 from backproof.gradcheck.evaluate import EPS, Evaluator
@@ -19,6 +18,7 @@ from backproof.gradcheck.points import special_points, usable
 from backproof.gradcheck.rules import diagnose
 from backproof.gradcheck.shapes import shape_finding, summed_upstream
 from backproof.gradcheck.state import stale
+from backproof.gradcheck.strides import strides
 from backproof.gradcheck.subject import Subject
 from backproof.gradcheck.values import LIMIT, WHOLE, Pair, analytical_jacobian, directions, measure
 from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision, on_manifold
@@ -66,7 +66,7 @@ class Examination:
                     "(the values below were compared with the same numbers drawn in each call)",
                     "switch to evaluation mode (model.eval()), or draw from a generator seeded at each call",
                     {"pass": "forward"},
-                )  # fmt: skip
+                )
             )
         self.notes += getattr(self.subject, "notes", ())
         if ev.center.size == 0 or not any(ev.point[k].size for k in self.subject.wrt):
@@ -128,7 +128,7 @@ class Examination:
         linear = [f for f in structure.linearity(ev, self.rng) if f.input not in self.surrogate]
         linear = [summed_upstream(ev, f) for f in linear]
         self.findings += linear
-        self.findings += structure.strides(ev, g)
+        self.findings += strides(ev, g)
         out = {k for k, _ in bad} | {f.input for f in linear}
         for k in self.subject.wrt:
             if grads[k] is None and not getattr(self.subject, "none_is_zero", False):
@@ -219,7 +219,7 @@ class Examination:
                 float(p.error[at]),
                 tuple(p.shapes),
                 *((p.numerical, p.analytical, wrong) if show else (None, None, None)),
-            )  # fmt: skip
+            )
         )
 
     def compare_directions(self, k: int, count: int, wrong: int, undecided: int, worst: float, bar: float) -> None:
@@ -250,9 +250,17 @@ class Examination:
         elif ev.epsilon > EPS:
             self.notes.append(f"the forward works with a relative precision of {ev.epsilon:.1g}; the bars allow for it")
         return Report(
-            self.subject.name, ok, findings, self.comparisons, self.notes, self.method or "calls only", dict(ev.calls),
-            time.perf_counter() - self.start, self.seed, "" if ok else self.subject.replay(),
-        )  # fmt: skip
+            self.subject.name,
+            ok,
+            findings,
+            self.comparisons,
+            self.notes,
+            self.method or "calls only",
+            dict(ev.calls),
+            time.perf_counter() - self.start,
+            self.seed,
+            "" if ok else self.subject.replay(),
+        )
 
 
 def examine(

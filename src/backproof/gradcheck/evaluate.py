@@ -133,7 +133,8 @@ class Evaluator:
         return self.given, self._noise(self.given, max(out, lowest if lowest > EPS else EPS))
 
     def _noise(self, inputs: Arrays, epsilon: float) -> float:
-        """The relative noise of the forward: `epsilon`, unless tiny moves show that it rounds more coarsely inside (a cast to float32).
+        """The relative noise of the forward: `epsilon`, unless tiny moves show that it rounds more coarsely inside (a cast to
+        float32).
 
         Third differences of equally spaced points cancel what is smooth and keep rounding (Hamming's table; More & Wild 2011).
         """

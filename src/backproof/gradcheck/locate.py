@@ -101,15 +101,31 @@ def located(ev: Evaluator, k: int, rng: np.random.Generator) -> Finding:
         holder = measure_holder(ev, k)
         cause = "sign-flipped" if abs(factor + 1) < 1e-6 else "wrong-scale"
         what = name_factor(holder, factor)
-        return Finding(cause, 0.9, k, name, f"the gradient of {name} is right but for the factor {factor:.6g}" + (f": {what}" if what else ""), f"divide it by {factor:.6g}", {"factor": factor, "named": what}, name)  # fmt: skip
+        return Finding(
+            cause,
+            0.9,
+            k,
+            name,
+            f"the gradient of {name} is right but for the factor {factor:.6g}" + (f": {what}" if what else ""),
+            f"divide it by {factor:.6g}",
+            {"factor": factor, "named": what},
+            name,
+        )
     listed = "; ".join(
         f"{name}{list(p)}: yours {yours:.6g}, numerical {true:.6g}" for p, (_, yours, true) in zip(places[:4], wrong, strict=False)
     )
     return Finding(
-        "unknown" if dense else "wrong-at-some-entries", 0.5 if dense else 0.85, k, f"{name} at {places}", f"the gradient of {name} is wrong at "
-        + ("most of its entries" if dense else f"{len(wrong)} entries found by bisection") + f": {listed}",
-        "look at what is special at these entries", {"indices": [list(p) for p in places], "looked": looked}, name,
-    )  # fmt: skip
+        "unknown" if dense else "wrong-at-some-entries",
+        0.5 if dense else 0.85,
+        k,
+        f"{name} at {places}",
+        f"the gradient of {name} is wrong at "
+        + ("most of its entries" if dense else f"{len(wrong)} entries found by bisection")
+        + f": {listed}",
+        "look at what is special at these entries",
+        {"indices": [list(p) for p in places], "looked": looked},
+        name,
+    )
 
 
 def measure_holder(ev: Evaluator, k: int) -> Pair:

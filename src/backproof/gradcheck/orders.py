@@ -34,7 +34,19 @@ def forward_mode(ev: Evaluator, rng: np.random.Generator, has_backward: bool) ->
         ev.calls["jvp"] += 1
         name = ev.subject.names[k]
         if [np.shape(t) for t in out] != [y.shape for y in ev.outputs]:
-            found.append(Finding("wrong-shape", 0.97, k, f"{name}, forward mode", f"the tangents along {name} have shapes {[np.shape(t) for t in out]}, the outputs {[y.shape for y in ev.outputs]}", "return one tangent an output, of its shape", {}, name))  # fmt: skip
+            found.append(
+                Finding(
+                    "wrong-shape",
+                    0.97,
+                    k,
+                    f"{name}, forward mode",
+                    f"the tangents along {name} have shapes {[np.shape(t) for t in out]}, the outputs "
+                    f"{[y.shape for y in ev.outputs]}",
+                    "return one tangent an output, of its shape",
+                    {},
+                    name,
+                )
+            )
             continue
         claimed = ev.join([np.asarray(t) for t in out])
         s = slope(ev.line(k, u), ev.center, epsilon=ev.epsilon)
@@ -52,7 +64,19 @@ def forward_mode(ev: Evaluator, rng: np.random.Generator, has_backward: bool) ->
                 left, right = float(v @ claimed), float((np.asarray(grad, dtype=np.float64) * u).sum())
                 room = 1e4 * relative * (float(np.abs(v) @ np.abs(claimed)) + abs(right) + 1e-12)
                 if not abs(left - right) <= room:
-                    found.append(Finding("transposed", 0.6, k, f"{name}, transposition test", f"<v, J u> = {left:.8g} in forward mode, <J^T v, u> = {right:.8g} in reverse mode", "the two modes must be transposes of each other; the forward mode agrees with numerical differentiation, the backward does not", {"forward": left, "reverse": right}, name))  # fmt: skip
+                    found.append(
+                        Finding(
+                            "transposed",
+                            0.6,
+                            k,
+                            f"{name}, transposition test",
+                            f"<v, J u> = {left:.8g} in forward mode, <J^T v, u> = {right:.8g} in reverse mode",
+                            "the two modes must be transposes of each other; the forward mode agrees with numerical "
+                            "differentiation, the backward does not",
+                            {"forward": left, "reverse": right},
+                            name,
+                        )
+                    )
     return found
 
 
@@ -61,7 +85,8 @@ def _forward_finding(k: int, name: str, claimed: Array, true: Array, wrong: Arra
         ratio = claimed[true != 0] / true[true != 0]
     c = constant(ratio) if ratio.size > 1 and np.isfinite(ratio).all() else None
     where, i = f"{name}, forward mode", int(np.argmax(wrong))
-    text = f"the Jacobian-vector product along {name} is wrong at {int(wrong.sum())} of {wrong.size} outputs; the first is {claimed[i]:.6g}, should be {true[i]:.6g}"
+    text = f"the Jacobian-vector product along {name} is wrong at {int(wrong.sum())} of {wrong.size} outputs; the first is "
+    f"{claimed[i]:.6g}, should be {true[i]:.6g}"
     if not claimed.any():
         return Finding("zero-gradient", 0.95, k, where, f"the tangent along {name} is zero", "carry the tangent through", {}, name)
     if c is not None and abs(c + 1) < 1e-4:
@@ -106,7 +131,8 @@ def symmetric(ev: Evaluator, rng: np.random.Generator) -> tuple[list[Finding], l
         n, name = ev.point[k].size, ev.subject.names[k]
         if not 1 < n <= LIMIT // 4:
             notes.append(
-                f"{name}: second order not checked (the code has no second derivative, and the size {n} is not between 2 and {LIMIT // 4})"
+                f"{name}: second order not checked (the code has no second derivative, and the size {n} is not between 2 and "
+                f"{LIMIT // 4})"
             )
             continue
         inner = Evaluator(GradientMap(ev, k, upstream))
@@ -117,7 +143,20 @@ def symmetric(ev: Evaluator, rng: np.random.Generator) -> tuple[list[Finding], l
         wrong = smooth & (gap > 5 * bar + 1e-6 * np.abs(h).max(initial=0.0))
         if wrong.any():
             i, j = np.unravel_index(int(np.argmax(np.where(wrong, gap, 0))), gap.shape)
-            found.append(Finding("unknown", 0.7, k, f"{name}, second order", f"the Jacobian of your gradient of {name} is not symmetric: d g_{i}/d x_{j} = {h[i, j]:.6g}, d g_{j}/d x_{i} = {h[j, i]:.6g}; no function has this gradient", "differentiate the same function in every entry", {"entry": [int(i), int(j)]}, name))  # fmt: skip
+            found.append(
+                Finding(
+                    "unknown",
+                    0.7,
+                    k,
+                    f"{name}, second order",
+                    f"the Jacobian of your gradient of {name} is not symmetric: d g_{i}/d x_{j} = {h[i, j]:.6g}, d g_{j}/d "
+                    f"x_{i} = {h[j, i]:.6g}; no function has this "
+                    "gradient",
+                    "differentiate the same function in every entry",
+                    {"entry": [int(i), int(j)]},
+                    name,
+                )
+            )
         else:
             notes.append(f"{name}: the Jacobian of the gradient is symmetric, as a Hessian must be")
     return found, notes

@@ -11,7 +11,8 @@ from backproof.gradcheck.evaluate import Evaluator, is_float
 
 
 def special_points(ev: Evaluator, rng: np.random.Generator) -> Iterator[tuple[str, list[Array]]]:
-    """(what is special, the inputs): zeros, ties, equal rows, repeated indices, large and tiny values, a batch of one, another point."""
+    """(what is special, the inputs): zeros, ties, equal rows, repeated indices, large and tiny values, a batch of one, another
+    point."""
     base = list(ev.point)
     wrt = [k for k in ev.subject.wrt if k < ev.subject.arguments] or list(ev.subject.wrt)
     names = ev.subject.names

@@ -22,26 +22,51 @@ def shape_finding(ev: Evaluator, k: int, grad: Array, grads: Sequence[Array | No
         theirs = grads[other]
         if other != k and theirs is not None and theirs.shape == shape and grad.shape == ev.given[other].shape:
             return Finding(
-                "swapped-gradients", 0.98, k, name, f"{text}: it is that of {ev.subject.names[other]}, and the reverse", "return the "
-                "gradients in the order of the inputs", evidence | {"other": other}, name,
-            )  # fmt: skip
+                "swapped-gradients",
+                0.98,
+                k,
+                name,
+                f"{text}: it is that of {ev.subject.names[other]}, and the reverse",
+                "return the gradients in the order of the inputs",
+                evidence | {"other": other},
+                name,
+            )
     axes = _broadcast_axes(shape, grad.shape)
     if axes and grad.size > ev.given[k].size:
         return Finding(
-            "missing-broadcast-sum", 0.97, k, name, f"{text}: the forward broadcasts {name}, so its gradient is the sum over the axes {axes}",
-            f"sum over the broadcast axes: grad.sum(axis={axes}).reshape({shape})", evidence | {"axes": list(axes)}, name,
-        )  # fmt: skip
-    if (axes := _summed_axes(ev, k, grad, g)) is not None:
+            "missing-broadcast-sum",
+            0.97,
+            k,
+            name,
+            f"{text}: the forward broadcasts {name}, so its gradient is the sum over the axes {axes}",
+            f"sum over the broadcast axes: grad.sum(axis={axes}).reshape({shape})",
+            evidence | {"axes": list(axes)},
+            name,
+        )
+    if (extra := _summed_axes(ev, k, grad, g)) is not None:
         return Finding(
-            "missing-broadcast-sum", 0.96, k, name, f"{text}: summed over its axes {axes} it is the right gradient", f"sum over the axes along which {name} was "
-            f"broadcast: grad.sum(axis={axes})", evidence | {"axes": list(axes)}, name,
-        )  # fmt: skip
+            "missing-broadcast-sum",
+            0.96,
+            k,
+            name,
+            f"{text}: summed over its axes {extra} it is the right gradient",
+            f"sum over the axes along which {name} was broadcast: grad.sum(axis={extra})",
+            evidence | {"axes": list(extra)},
+            name,
+        )
     hint = ""
     if grad.size == ev.given[k].size:
         hint = "; it holds as many numbers: " + ("transposed" if grad.shape == shape[::-1] else "reshaped")
     return Finding(
-        "wrong-shape", 0.97, k, name, text + hint, f"return an array of shape {shape} (keepdims, reshape, a sum over the right axes)", evidence, name,
-    )  # fmt: skip
+        "wrong-shape",
+        0.97,
+        k,
+        name,
+        text + hint,
+        f"return an array of shape {shape} (keepdims, reshape, a sum over the right axes)",
+        evidence,
+        name,
+    )
 
 
 def _summed_axes(ev: Evaluator, k: int, grad: Array, g: Array) -> tuple[int, ...] | None:
@@ -71,7 +96,8 @@ def _broadcast_axes(small: Shape, large: Shape) -> tuple[int, ...]:
 
 
 def summed_upstream(ev: Evaluator, finding: Finding) -> Finding:
-    """An ignored upstream is `rows-summed` if the result is the sum of J's rows or columns, J being more than a diagonal; and what is
+    """An ignored upstream is `rows-summed` if the result is the sum of J's rows or columns, J being more than a diagonal; and
+    what is
     not linear because it is h - upstream is the fused gradient in a layer of its own."""
     k = finding.input
     if k is None or ev.center.size < 2 or ev.center.size > LIMIT // 3 or ev.point[k].size > LIMIT // 3:
@@ -84,10 +110,13 @@ def summed_upstream(ev: Evaluator, finding: Finding) -> Finding:
         for sums in (j.sum(axis=0), j.sum(axis=1)):
             if not diagonal and sums.shape == r.shape and np.abs(sums - r).max() <= 1e-5 * scale:
                 return dataclasses.replace(
-                    finding, cause="rows-summed", confidence=0.975,
-                    message=f"the gradient of {p.name} is the sum of the Jacobian's rows (or columns), whatever the upstream gradient",
+                    finding,
+                    cause="rows-summed",
+                    confidence=0.975,
+                    message=f"the gradient of {p.name} is the sum of the Jacobian's rows (or columns), whatever the upstream "
+                    "gradient",
                     fix="carry the error back by the product dx_j = sum_i J_ij g_i: every row of J with its own g_i, then the sum",
-                )  # fmt: skip
+                )
     elif j.shape[0] == j.shape[1]:
         rng = np.random.default_rng(1)
         g = rng.normal(size=ev.center.size)
@@ -97,8 +126,12 @@ def summed_upstream(ev: Evaluator, finding: Finding) -> Finding:
             for sign in (1.0, -1.0):
                 if np.allclose(sign * np.asarray(got, dtype=np.float64).ravel(), y - g, rtol=1e-6, atol=1e-8):
                     return dataclasses.replace(
-                        finding, cause="fused-twice", confidence=0.97, message=f"the gradient of {p.name} is h - upstream: that is softmax "
+                        finding,
+                        cause="fused-twice",
+                        confidence=0.97,
+                        message=f"the gradient of {p.name} is h - upstream: "
+                        "that is softmax "
                         "with cross-entropy fused, taking the upstream gradient for the target",
                         fix="in the softmax layer return h * (upstream - <h, upstream>); h - t belongs to the fused loss",
-                    )  # fmt: skip
+                    )
     return finding

@@ -39,8 +39,10 @@ def stale(ev: Evaluator, g: Array, rng: np.random.Generator, notes: list[str]) -
                     0.97,
                     k,
                     name,
-                    f"the gradient of {name} changes when forward was called at another point before: the backward uses what that call left behind",
-                    "keep what the backward needs anew in every forward (overwrite, do not keep the first), or compute it from the inputs",
+                    f"the gradient of {name} changes when forward was called at another point before: the backward uses what "
+                    "that call left behind",
+                    "keep what the backward needs anew in every forward (overwrite, do not keep the first), or compute it "
+                    "from the inputs",
                     {},
                     name,
                 )

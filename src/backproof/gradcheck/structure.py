@@ -60,11 +60,15 @@ def repeatable_forward(ev: Evaluator) -> Finding | None:
     if not off:
         return None
     return Finding(
-        "nondeterministic", 0.99, None, "forward",
+        "nondeterministic",
+        0.99,
+        None,
+        "forward",
         f"two forward calls with the same inputs differ by {off:.2g} of the output's size; no derivative can be measured",
-        "make the call repeatable: draw the mask from a generator seeded at each call, pass the mask in, or switch to evaluation mode",
+        "make the call repeatable: draw the mask from a generator seeded at each call, pass the mask in, or switch to "
+        "evaluation mode",
         {"relative_difference": off, "pass": "forward"},
-    )  # fmt: skip
+    )
 
 
 def repeatable_backward(ev: Evaluator, g: Array) -> Finding | None:
@@ -73,11 +77,16 @@ def repeatable_backward(ev: Evaluator, g: Array) -> Finding | None:
         off = differ(first[k], second[k], _eps(ev.given[k]))
         if off:
             return Finding(
-                "nondeterministic", 0.98, k, "backward",
+                "nondeterministic",
+                0.98,
+                k,
+                "backward",
                 f"two backward calls with the same upstream gradient and inputs differ by {off:.2g} of the gradient's size",
-                "start each backward from fresh buffers and the mask of its own forward; do not draw random numbers or add to old results",
-                {"relative_difference": off, "pass": "backward"}, ev.subject.names[k],
-            )  # fmt: skip
+                "start each backward from fresh buffers and the mask of its own forward; do not draw random numbers or add "
+                "to old results",
+                {"relative_difference": off, "pass": "backward"},
+                ev.subject.names[k],
+            )
     return None
 
 
@@ -107,10 +116,15 @@ def mutations(ev: Evaluator, g: Array) -> list[Finding]:
 
 def _mutation(k: int | None, name: str, where: str) -> Finding:
     return Finding(
-        "input-mutated", 0.97, k, where,
+        "input-mutated",
+        0.97,
+        k,
+        where,
         f"{where} writes into {name if k is None else f'its input {name}'}: whoever uses that array afterwards gets other numbers",
-        "work on a new array (g = g * 2 instead of g *= 2), or copy first", {"pass": where}, name,
-    )  # fmt: skip
+        "work on a new array (g = g * 2 instead of g *= 2), or copy first",
+        {"pass": where},
+        name,
+    )
 
 
 def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
@@ -125,7 +139,14 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
         for name, v in [("1", g1), ("2", g2), ("sum", g1 + g2), ("0", np.zeros(m)), ("big", big * g1), ("small", g1 / big)]
     }
     found = []
-    loudest = max((float(np.abs(np.nan_to_num(np.asarray(b["1"][k], float))).max(initial=0.0)) for k in ev.subject.wrt if b["1"][k] is not None), default=0.0)  # fmt: skip
+    loudest = max(
+        (
+            float(np.abs(np.nan_to_num(np.asarray(b["1"][k], float))).max(initial=0.0))
+            for k in ev.subject.wrt
+            if b["1"][k] is not None
+        ),
+        default=0.0,
+    )
     loudest = loudest if len(ev.subject.wrt) > 1 else 0.0
     for k in ev.subject.wrt:
         if any(part[k] is None for part in b.values()):
@@ -152,11 +173,12 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
                     0.97,
                     k,
                     f"{name}, all entries",
-                    f"the gradient of {name} is the same for every upstream gradient, even for 0: it is the derivative itself, not its product",
+                    f"the gradient of {name} is the same for every upstream gradient, even for 0: it is the derivative "
+                    "itself, not its product",
                     "multiply by the upstream gradient: dx = J^T g (elementwise: g * f'(x); a scalar loss: g * dloss)",
                     {"gradient": r["1"]},
                     name,
-                )  # fmt: skip
+                )
             )
             continue
         added = off(r["0"], np.zeros_like(r["0"]), max(scale, 1e-12))
@@ -178,84 +200,13 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
                     k,
                     f"{name}, as a function of upstream",
                     f"the gradient of {name} is not linear in the upstream gradient g: {how}",
-                    "dx must be J^T g: no clipping, squaring, normalising of g and no constant added (declare surrogate=True if it is meant)",
+                    "dx must be J^T g: no clipping, squaring, normalising of g and no constant added (declare surrogate=True "
+                    "if it is meant)",
                     {"at_zero": float(np.abs(r["0"]).max(initial=0.0)), "scaling": size, "scaling_expected": big},
                     name,
-                )  # fmt: skip
+                )
             )
     return found
-
-
-def strides(ev: Evaluator, g: Array) -> list[Finding]:
-    """The same upstream values in other memory layouts (Fortran order, a strided view, stride 0), and the same inputs."""
-    plain = ev.split(g)
-    names = ev.subject.names
-    expected = ev.vjp(g)
-    loudest = max((float(np.abs(np.nan_to_num(e)).max(initial=0.0)) for e in expected if e is not None), default=0.0)
-    layouts = {
-        "Fortran-ordered": [np.asfortranarray(u) for u in plain],
-        "strided": [_strided(u) for u in plain],
-    }
-    for what, upstream in layouts.items():
-        if all(u.ndim == 0 or (what == "Fortran-ordered" and u.ndim < 2) for u in plain):
-            continue
-        got = _raw(ev, upstream, [np.array(x) for x in ev.point])
-        for k in ev.subject.wrt:
-            if (
-                got is not None
-                and expected[k] is not None
-                and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest)
-            ):
-                return [_stride(k, names[k], what, "upstream gradient", plain)]
-    inputs = [
-        np.array(x) if k >= ev.subject.arguments else np.asfortranarray(x) if x.ndim > 1 else _strided(x)
-        for k, x in enumerate(ev.point)
-    ]
-    got = _raw(ev, plain, inputs)
-    for k in ev.subject.wrt:
-        if got is not None and expected[k] is not None and differ(expected[k], got[k], max(1e-10, ev.backward_epsilon), loudest):
-            return [_stride(k, names[k], "Fortran-ordered", "input", plain)]
-    m = plain[0].size if plain else 0
-    if m > 1:
-        ones = [np.broadcast_to(np.asarray(0.7, u.dtype), u.shape) for u in plain]
-        wanted = _raw(ev, [np.array(u) for u in ones], [np.array(x) for x in ev.point])
-        got = _raw(ev, ones, [np.array(x) for x in ev.point])
-        for k in ev.subject.wrt:
-            if (
-                got is not None
-                and wanted is not None
-                and wanted[k] is not None
-                and differ(wanted[k], got[k], max(1e-10, ev.backward_epsilon), loudest)
-            ):
-                return [_stride(k, names[k], "broadcast (stride 0)", "upstream gradient", plain)]
-    return []
-
-
-def _strided(u: Array) -> Array:
-    if u.ndim == 0:
-        return u
-    wide = np.zeros((*u.shape[:-1], 2 * u.shape[-1]), u.dtype)
-    wide[..., ::2] = u
-    return wide[..., ::2]
-
-
-def _raw(ev: Evaluator, upstream: Sequence[Array], inputs: Sequence[Array]) -> tuple[Array | None, ...] | None:
-    """Backward without the copies of `Evaluator.backward`, which would lose the layout; None if the code refuses (read-only)."""
-    ev.calls["backward"] += 1
-    try:
-        with silent():
-            return tuple(None if g is None else np.array(g) for g in ev.subject.backward(upstream, inputs))
-    except Exception:
-        return None
-
-
-def _stride(k: int, name: str, layout: str, what: str, plain: list[Array]) -> Finding:
-    return Finding(
-        "transposed" if layout == "Fortran-ordered" else "unknown", 0.9, k, f"{name}, {layout} {what}",
-        f"the gradient of {name} is right for a contiguous {what} and another for the same values in a {layout} array: its memory is "
-        "read in the wrong order",
-        "respect the strides, or make a contiguous copy first (np.ascontiguousarray)", {"layout": layout}, name,
-    )  # fmt: skip
 
 
 def gradients_fit(ev: Evaluator, grads: Sequence[Array | None]) -> list[tuple[int, Array]]:
@@ -279,7 +230,7 @@ def dtypes(ev: Evaluator, grads: Sequence[Array | None]) -> list[Finding]:
                 f"compute and return it as {x.dtype} (look for astype, np.float32 constants, integer masks)",
                 {"received": str(g.dtype), "expected": str(x.dtype)},
                 ev.subject.names[k],
-            )  # fmt: skip
+            )
         )
     return found
 

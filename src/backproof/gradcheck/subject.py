@@ -19,7 +19,8 @@ Gradients: TypeAlias = tuple["Array | None", ...]
 class Subject(ABC):
     """A differentiable function of NumPy arrays, with the derivatives that somebody wrote for it.
 
-    Everything that can be differentiated is an input: the arguments of the call first, in their order, then parameters (of a module,
+    Everything that can be differentiated is an input: the arguments of the call first, in their order, then parameters (of a
+    module,
     a layer, an object). Nothing that is passed in is copied here: the caller does so where that matters, because whether a function
     writes into its arguments is one of the things to be found out.
 
@@ -43,7 +44,8 @@ class Subject(ABC):
 
     @abstractmethod
     def forward(self, inputs: Sequence[Array]) -> Arrays:
-        """The outputs at `inputs`: always a tuple. Inputs may have another float dtype than `self.inputs` (an up-cast to float64, on
+        """The outputs at `inputs`: always a tuple. Inputs may have another float dtype than `self.inputs` (an up-cast to
+        float64, on
         the same values); the function is evaluated in what it is given if its framework can do so."""
 
     @abstractmethod
@@ -51,13 +53,15 @@ class Subject(ABC):
         """The claimed vector-Jacobian product at `inputs`, one gradient an input (None: it has none; also for those not in `wrt`).
 
         `upstream` has one array an output. What the subject needs of a forward pass at `inputs` is run before. Gradients come back
-        exactly as the code under test made them: shape, dtype and all; a gradient that is not an array is passed on as np.asarray of it.
+        exactly as the code under test made them: shape, dtype and all; a gradient that is not an array is passed on as
+        np.asarray of it.
         """
 
     def backward_after(self, upstream: Sequence[Array], inputs: Sequence[Array], other: Sequence[Array]) -> Gradients | None:
         """`backward` at `inputs` when a forward call at `other` has come in between, where the code could be led astray by it.
 
-        A function pair: forward(inputs), forward(other), backward(inputs). A torch function: the same on two graphs. A stateful object,
+        A function pair: forward(inputs), forward(other), backward(inputs). A torch function: the same on two graphs. A
+        stateful object,
         whose cache the last forward owns: forward(other), forward(inputs), backward. None: the subject cannot hold any state.
         """
         return None
@@ -77,5 +81,6 @@ class Subject(ABC):
         return None
 
     def replay(self) -> str:
-        """A line or two of Python by which `check` would be called on `inputs`, which the report prints with the arrays filled in."""
+        """A line or two of Python by which `check` would be called on `inputs`, which the report prints with the arrays filled
+        in."""
         return f"backproof.check({self.name}, {', '.join(self.names[: self.arguments])})"

@@ -65,7 +65,7 @@ class Pair:
             single = (self.analytical.astype(np.float32) == self.analytical) & (
                 np.abs(self.analytical - self.numerical) <= 2.0**-22 * np.abs(self.numerical)
             )
-        return decided & ~single & np.where(np.isfinite(self.analytical), outside, broken)
+        return np.asarray(decided & ~single & np.where(np.isfinite(self.analytical), outside, broken))
 
     @property
     def undecided(self) -> Array:
@@ -78,7 +78,7 @@ class Pair:
         scale = float(np.abs(self.numerical[np.isfinite(self.numerical)]).max(initial=0.0))
         with np.errstate(all="ignore"):
             room = 10 * self.error + tolerance * np.maximum(np.abs(a), np.abs(b)) + 1e-3 * tolerance * scale + self.jitter
-            return (np.abs(a - b) <= room) | ((self.kind != SMOOTH) & (self.kind != EDGE))
+            return np.asarray((np.abs(a - b) <= room) | ((self.kind != SMOOTH) & (self.kind != EDGE)))
 
     def same(self, a: Array, b: Array, tolerance: float = 0.0) -> bool:
         return bool(self.near(a, b, tolerance).all())
@@ -168,9 +168,22 @@ def measure(
     bad = ~np.isfinite(numerical)
     numerical[bad], error[bad], kind[bad] = 0.0, np.inf, UNKNOWN
     pair = Pair(
-        k, ev.subject.names[k], np.asarray(x, dtype=np.float64), inputs, [np.asarray(outputs[i]) for i in ev.floats], ev.shapes,
-        numerical, error, analytical, kind, low, high, relative, jitter, ev,
-    )  # fmt: skip
+        k,
+        ev.subject.names[k],
+        np.asarray(x, dtype=np.float64),
+        inputs,
+        [np.asarray(outputs[i]) for i in ev.floats],
+        ev.shapes,
+        numerical,
+        error,
+        analytical,
+        kind,
+        low,
+        high,
+        relative,
+        jitter,
+        ev,
+    )
     if pair.wrong.any() and columns is None:
         pair.jitter = _conditioning(ev, k, analytical, inputs)
     return pair
@@ -180,9 +193,11 @@ def _conditioning(ev: Evaluator, k: int, analytical: Array, inputs: Sequence[Arr
     """How far the backward moves when its inputs move by their last bits: rounding within it may do as much."""
     rng = np.random.default_rng(3)
     moved = [
-        (np.asarray(x, dtype=np.float64) * (1 + 2 * ev.backward_epsilon * rng.choice([-1.0, 1.0], x.shape))).astype(x.dtype) if i in ev.subject.wrt else x
+        (np.asarray(x, dtype=np.float64) * (1 + 2 * ev.backward_epsilon * rng.choice([-1.0, 1.0], x.shape))).astype(x.dtype)
+        if i in ev.subject.wrt
+        else x
         for i, x in enumerate(inputs)
-    ]  # fmt: skip
+    ]
     try:
         other = analytical_jacobian(ev, [k], moved)
     except Exception:  # the neighbour is outside the function's domain
@@ -190,7 +205,7 @@ def _conditioning(ev: Evaluator, k: int, analytical: Array, inputs: Sequence[Arr
     if other is None:
         return np.zeros((1, 1))
     with np.errstate(all="ignore"):
-        return np.nan_to_num(8 * np.abs(other[k] - analytical), nan=0.0, posinf=0.0)
+        return np.asarray(np.nan_to_num(8 * np.abs(other[k] - analytical), nan=0.0, posinf=0.0))
 
 
 @dataclass

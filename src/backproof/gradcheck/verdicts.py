@@ -28,20 +28,27 @@ def joint_ties(p: Pair) -> Finding | None:
             continue
         u = np.zeros(p.x.size)
         u[columns] = 1.0
-        s = slope(ev.line(p.input, u.reshape(p.x.shape), p.inputs), ev.flat(p.inputs), epsilon=ev.epsilon)  # type: ignore[attr-defined]
+        s = slope(ev.line(p.input, u.reshape(p.x.shape), p.inputs), ev.flat(p.inputs), epsilon=ev.epsilon)
         yours = float(p.analytical[i] @ u)
         if s.kind[i] == SMOOTH and abs(yours - s.value[i]) > 10 * s.error[i] + 1e-6 * max(1.0, abs(yours)):
             places = [index(int(c), p.x.shape) for c in columns]
             return Finding(
-                "wrong-at-some-entries", 0.9, p.input, f"{p.name} at {places}", f"at the tie of {p.name}{places} the gradient's entries sum to "
+                "wrong-at-some-entries",
+                0.9,
+                p.input,
+                f"{p.name} at {places}",
+                f"at the tie of {p.name}{places} the gradient's entries sum to "
                 f"{yours:.4g}; moving the tied entries together changes the output at the rate {s.value[i]:.4g}",
-                "share the gradient among tied entries, or give it to one of them, not to each in full", {"sum": yours, "expected": float(s.value[i])}, p.name,
-            )  # fmt: skip
+                "share the gradient among tied entries, or give it to one of them, not to each in full",
+                {"sum": yours, "expected": float(s.value[i])},
+                p.name,
+            )
     return None
 
 
 def on_manifold(p: Pair) -> str | None:
-    """A convention, not a bug: the gradient of a function of symmetric (or triangular) matrices is right along such matrices only."""
+    """A convention, not a bug: the gradient of a function of symmetric (or triangular) matrices is right along such matrices
+    only."""
     x = p.x
     if x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] < 2 or not np.isfinite(p.analytical).all():
         return None
@@ -68,10 +75,17 @@ def on_manifold(p: Pair) -> str | None:
 def kink_note(p: Pair) -> Finding:
     i, k = np.argwhere(p.kind == KINK)[0]
     return Finding(
-        "kink", 0.9, p.input, f"{p.name}{list(index(int(k), p.x.shape))}", f"the function has no derivative here: its slopes are {p.low[i, k]:.4g} and "
+        "kink",
+        0.9,
+        p.input,
+        f"{p.name}{list(index(int(k), p.x.shape))}",
+        "the function has no derivative here: its slopes "
+        f"are {p.low[i, k]:.4g} and "
         f"{p.high[i, k]:.4g} on the two sides, and any value between them is right (yours {p.analytical[i, k]:.4g})",
-        "nothing to mend; to compare a derivative, move the point off the kink", {"count": int((p.kind == KINK).sum())}, p.name,
-    )  # fmt: skip
+        "nothing to mend; to compare a derivative, move the point off the kink",
+        {"count": int((p.kind == KINK).sum())},
+        p.name,
+    )
 
 
 def low_precision(e: Examination, inputs: list[int]) -> None:
@@ -104,14 +118,25 @@ def low_precision(e: Examination, inputs: list[int]) -> None:
                     "an intermediate overflows: accumulate in float32 or better, or rescale",
                     {"dtype": str(a.dtype)},
                     name,
-                )  # fmt: skip
+                )
             )
             continue
         scale = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
         with np.errstate(all="ignore"):
             off = float(np.nan_to_num(np.abs(x - y), nan=0.0, posinf=0.0).max(initial=0.0)) / max(scale, 1e-300)
         if scale and not np.any(x) and scale > 1e3 * float(np.finfo(np.float32 if a.dtype.name == "bfloat16" else a.dtype).tiny):
-            e.findings.append(Finding("zero-gradient", 0.9, k, name, f"in {a.dtype} the gradient of {name} is zero; in float64 its largest entry is {scale:.4g}", "accumulate in float32 or better", {"dtype": str(a.dtype)}, name))  # fmt: skip
+            e.findings.append(
+                Finding(
+                    "zero-gradient",
+                    0.9,
+                    k,
+                    name,
+                    f"in {a.dtype} the gradient of {name} is zero; in float64 its largest entry is {scale:.4g}",
+                    "accumulate in float32 or better",
+                    {"dtype": str(a.dtype)},
+                    name,
+                )
+            )
         elif off > spacing(ev.given[k].dtype) / 4:
             e.findings.append(_precision(ev, k, spacing(ev.given[k].dtype), off))
 
@@ -119,10 +144,16 @@ def low_precision(e: Examination, inputs: list[int]) -> None:
 def _precision(ev: Evaluator, k: int, epsilon: float, off: float) -> Finding:
     name, dtype = ev.subject.names[k], ev.given[k].dtype
     return Finding(
-        "precision", 0.9, k, name, f"rounding: the gradient of {name} is right to what {dtype} allows"
+        "precision",
+        0.9,
+        k,
+        name,
+        f"rounding: the gradient of {name} is right to what {dtype} allows"
         + (f" (relative difference {off:.1e}, spacing {epsilon:.1e})" if off else ""),
-        "nothing to mend; use float64 inputs to compare more digits", {"relative_difference": off, "epsilon": epsilon}, name,
-    )  # fmt: skip
+        "nothing to mend; use float64 inputs to compare more digits",
+        {"relative_difference": off, "epsilon": epsilon},
+        name,
+    )
 
 
 def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Array], rng: np.random.Generator) -> Finding | None:
@@ -168,7 +199,8 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
 
 
 def _persists(ev: Evaluator, p: Pair, point: list[Array]) -> bool:
-    """Whether the numerical derivative is believed by the code itself close by: else there is none here (a root at 0, a singular matrix)."""
+    """Whether the numerical derivative is believed by the code itself close by: else there is none here (a root at 0, a
+    singular matrix)."""
     wrong = p.wrong
     rng = np.random.default_rng(5)
     step = 1e-6 if ev.backward_epsilon <= EPS else 1e-3
@@ -238,5 +270,14 @@ def _other_shape(ev: Evaluator, inputs: list[int], what: str, point: list[Array]
     for k in inputs:
         g = grads[k]
         if g is not None and g.shape != point[k].shape:
-            return Finding("wrong-shape", 0.9, k, f"{ev.subject.names[k]}; only with {what}", f"with {what} the gradient of {ev.subject.names[k]} has shape {g.shape}, its input {point[k].shape}", "look for squeeze() or a reshape that loses the batch axis", {"special_point": what}, ev.subject.names[k])  # fmt: skip
+            return Finding(
+                "wrong-shape",
+                0.9,
+                k,
+                f"{ev.subject.names[k]}; only with {what}",
+                f"with {what} the gradient of {ev.subject.names[k]} has shape {g.shape}, its input {point[k].shape}",
+                "look for squeeze() or a reshape that loses the batch axis",
+                {"special_point": what},
+                ev.subject.names[k],
+            )
     return None

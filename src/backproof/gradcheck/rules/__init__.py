@@ -6,28 +6,28 @@ Each is independent of the others; the table's order breaks ties of confidence.
 from collections.abc import Callable
 
 from backproof.gradcheck.findings import Finding
-from backproof.gradcheck.rules import coupling, entries, factors, forms
+from backproof.gradcheck.rules import contributions, coupling, entries, exchanged, factors, forms, wrong_point
 from backproof.gradcheck.values import Pair
 
 RULES: tuple[Callable[[Pair], Finding | None], ...] = (
     entries.non_finite,
     forms.zero_gradient,
-    forms.swapped,
+    exchanged.swapped,
     forms.sign_flipped,
     forms.missing_cross_terms,
     forms.wrong_scale,
-    forms.fused_twice,
+    exchanged.fused_twice,
     coupling.wrong_axis,
-    forms.transposed,
-    coupling.missing_broadcast,
-    coupling.missing_accumulation,
-    factors.wrong_point,
+    exchanged.transposed,
+    contributions.missing_broadcast,
+    contributions.missing_accumulation,
+    wrong_point.wrong_point,
     factors.missing_factor,
     forms.rows_summed,
     coupling.batch_coupling,
-    coupling.missing_normalizer,
-    coupling.missing_reduced_term,
-    coupling.softmax_behind,
+    contributions.missing_normalizer,
+    contributions.missing_reduced_term,
+    contributions.softmax_behind,
     entries.some_entries,
 )
 

@@ -19,7 +19,7 @@ def significant(p: Pair, j: Array) -> Array:
     """Entries that are not zero, as far as the bars tell."""
     scale = float(np.abs(p.numerical).max(initial=0.0))
     finite = np.where(np.isfinite(p.error), p.error, 0.0)
-    return np.abs(j) > np.maximum(10 * finite, 1e-9 * scale)
+    return np.asarray(np.abs(j) > np.maximum(10 * finite, 1e-9 * scale))
 
 
 def single(p: Pair) -> Shape | None:

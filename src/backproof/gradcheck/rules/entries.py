@@ -15,11 +15,17 @@ def non_finite(p: Pair) -> Finding | None:
         return None
     i, k = np.argwhere(bad)[0]
     return found(
-        p, "non-finite", 0.98, f"the gradient of {p.name} is {p.analytical[i, k]} at {index(int(k), p.x.shape)}, where the function is finite and has "
+        p,
+        "non-finite",
+        0.98,
+        f"the gradient of {p.name} is {p.analytical[i, k]} at {index(int(k), p.x.shape)}, where the "
+        "function is finite and has "
         f"the derivative {p.numerical[i, k]:.4g} (x = {p.x.flat[k]:.4g}); {int(bad.any(axis=0).sum())} of {p.x.size} entries",
-        "avoid 0/0, 0*inf and overflow: rewrite the formula (subtract the maximum, divide before multiplying), or mask before dividing",
-        f"{p.name}{list(index(int(k), p.x.shape))}", count=int(bad.any(axis=0).sum()),
-    )  # fmt: skip
+        "avoid 0/0, 0*inf and overflow: rewrite the formula (subtract the maximum, divide before multiplying), or mask "
+        "before dividing",
+        f"{p.name}{list(index(int(k), p.x.shape))}",
+        count=int(bad.any(axis=0).sum()),
+    )
 
 
 def some_entries(p: Pair) -> Finding | None:
@@ -27,7 +33,7 @@ def some_entries(p: Pair) -> Finding | None:
     wrong = p.wrong
     matter = significant(p, p.numerical) | significant(p, np.where(np.isfinite(p.analytical), p.analytical, 0.0))
     right = matter & ~wrong
-    columns, rows = wrong.any(axis=0), wrong.any(axis=1)
+    columns, rows = np.asarray(wrong.any(axis=0)), np.asarray(wrong.any(axis=1))
     live = matter.any(axis=0)
     good_columns = int((live & ~columns).sum())
     good_rows = int((matter.any(axis=1) & ~rows).sum())
@@ -44,11 +50,18 @@ def some_entries(p: Pair) -> Finding | None:
     listed = [index(int(i), shape) for i in places[:6]]
     i, k = np.argwhere(wrong)[0]
     return found(
-        p, "wrong-at-some-entries", 0.93 if share < 0.5 and good_columns else 0.85 if share < 0.5 else 0.7 if share < 0.8 else 0.5, f"the gradient of {p.name} is right but at {len(places)} entries of {what}: "
-        f"{', '.join(map(str, listed))}{' ...' if len(places) > 6 else ''}; the first is {p.analytical[i, k]:.5g}, should be {p.numerical[i, k]:.5g}",
-        "look at what is special there: masked, ignored, padded, clipped, tied or boundary entries", f"{what} at {listed}",
-        count=len(places), share=float(share), indices=[list(i) for i in listed],
-    )  # fmt: skip
+        p,
+        "wrong-at-some-entries",
+        0.93 if share < 0.5 and good_columns else 0.85 if share < 0.5 else 0.7 if share < 0.8 else 0.5,
+        f"the gradient of {p.name} is right but at {len(places)} entries of {what}: "
+        f"{', '.join(map(str, listed))}{' ...' if len(places) > 6 else ''}; the first is {p.analytical[i, k]:.5g}, should be "
+        f"{p.numerical[i, k]:.5g}",
+        "look at what is special there: masked, ignored, padded, clipped, tied or boundary entries",
+        f"{what} at {listed}",
+        count=len(places),
+        share=float(share),
+        indices=[list(i) for i in listed],
+    )
 
 
 def unknown(p: Pair) -> Finding:
@@ -58,8 +71,18 @@ def unknown(p: Pair) -> Finding:
     rank = int((s > 1e-6 * s.max(initial=1e-300)).sum())
     i, k = np.unravel_index(int(np.argmax(np.where(wrong, np.abs(e), 0))), e.shape)
     return found(
-        p, "unknown", 0.4, f"the gradient of {p.name} differs from the numerical one at {int(wrong.sum())} of {wrong.size} Jacobian entries "
-        f"(rank of the difference {rank}); largest at output {int(i)}, {p.name}{list(index(int(k), p.x.shape))}: yours {p.analytical[i, k]:.5g}, "
-        f"numerical {p.numerical[i, k]:.5g}", "derive this entry by hand and compare term by term", rank=rank, wrong=int(wrong.sum()),
-        sparsity=float(wrong.mean()), place=[int(i), int(k)],
-    )  # fmt: skip
+        p,
+        "unknown",
+        0.4,
+        f"the gradient of {p.name} differs from the numerical one at {int(wrong.sum())} of {wrong.size} "
+        "Jacobian entries "
+        f"(rank of the difference {rank}); largest at output {int(i)}, {p.name}{list(index(int(k), p.x.shape))}: yours "
+        f"{p.analytical[i, k]:.5g}, "
+        "numerical "
+        f"{p.numerical[i, k]:.5g}",
+        "derive this entry by hand and compare term by term",
+        rank=rank,
+        wrong=int(wrong.sum()),
+        sparsity=float(wrong.mean()),
+        place=[int(i), int(k)],
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
-
 import numpy as np
 
 from backproof.arrays import Array
@@ -18,23 +16,38 @@ def zero_gradient(p: Pair) -> Finding | None:
         return None
     if np.any(p.analytical) and np.abs(p.numerical.sum(axis=0)).max() < 1e-6 * largest:
         return found(
-            p, "rows-summed", 0.98, f"the gradient of {p.name} is zero but for rounding ({np.abs(p.analytical).max():.1g}): the Jacobian was summed over "
-            "its rows, and those of a softmax or a normalisation sum to 0", "carry the error back by the product dx_j = sum_i J_ij g_i, not by J's sums",
-        )  # fmt: skip
+            p,
+            "rows-summed",
+            0.98,
+            f"the gradient of {p.name} is zero but for rounding ({np.abs(p.analytical).max():.1g}): "
+            "the Jacobian was summed over "
+            "its rows, and those of a softmax or a normalisation sum to "
+            "0",
+            "carry the error back by the product dx_j = sum_i J_ij g_i, not by J's sums",
+        )
     return found(
-        p, "zero-gradient", 0.98, f"the gradient of {p.name} is zero everywhere, but the output depends on it (largest derivative "
-        f"{np.abs(p.numerical).max():.4g}): its path is cut", "let the gradient through: look for a detached copy, a comparison, a "
-        "rounding or a buffer that is returned before it is filled", largest=float(np.abs(p.numerical).max()),
-    )  # fmt: skip
+        p,
+        "zero-gradient",
+        0.98,
+        f"the gradient of {p.name} is zero everywhere, but the output depends on it (largest derivative "
+        f"{np.abs(p.numerical).max():.4g}): its path is cut",
+        "let the gradient through: look for a detached copy, a comparison, a "
+        "rounding or a buffer that is returned before it is filled",
+        largest=float(np.abs(p.numerical).max()),
+    )
 
 
 def sign_flipped(p: Pair) -> Finding | None:
     if not p.same(p.analytical, -p.numerical):
         return None
     return found(
-        p, "sign-flipped", 0.98, f"the gradient of {p.name} is the right one with the opposite sign",
-        "change its sign (the second operand of a - b, a loss against a likelihood, t - y against y - t)", factor=-1.0,
-    )  # fmt: skip
+        p,
+        "sign-flipped",
+        0.98,
+        f"the gradient of {p.name} is the right one with the opposite sign",
+        "change its sign (the second operand of a - b, a loss against a likelihood, t - y against y - t)",
+        factor=-1.0,
+    )
 
 
 def wrong_scale(p: Pair) -> Finding | None:
@@ -46,12 +59,20 @@ def wrong_scale(p: Pair) -> Finding | None:
     if abs(c) < 1e-10 or abs(c - 1) < 1e-7 or not p.same(p.analytical, c * p.numerical):
         return None
     what = name_factor(p, c)
-    evidence = {"factor": c, "named": what}
     return found(
-        p, "wrong-scale", 0.97, f"the gradient of {p.name} is right but for a constant factor: yours = {c:.6g} x true"
-        + (f", and {c:.6g} is {what}" if what else ""), f"divide it by {c:.6g}" + (": look for a mean where a sum belongs or the "
-        "reverse, a mean over the wrong axis, a 2 from a square, a forgotten constant" ), **evidence,
-    )  # fmt: skip
+        p,
+        "wrong-scale",
+        0.97,
+        f"the gradient of {p.name} is right but for a constant factor: yours = {c:.6g} x true"
+        + (f", and {c:.6g} is {what}" if what else ""),
+        f"divide it by {c:.6g}"
+        + (
+            ": look for a mean where a sum belongs or the "
+            "reverse, a mean over the wrong axis, a 2 from a square, a forgotten constant"
+        ),
+        factor=c,
+        named=what,
+    )
 
 
 def missing_cross_terms(p: Pair) -> Finding | None:
@@ -70,9 +91,10 @@ def missing_cross_terms(p: Pair) -> Finding | None:
         if np.all(y >= 0) and np.allclose(y.sum(axis=axis), 1, atol=1e-4) and y.shape[axis] > 1:
             h = np.moveaxis(y, axis, -1).reshape(-1, y.shape[axis])[0][:3]
             softmax = (
-                " For the first three classes J_ij = h_i (delta_ij - h_j) = " + matrix_text(np.diag(h) - np.outer(h, h))
+                " For the first three classes J_ij = h_i (delta_ij - h_j) = "
+                + matrix_text(np.diag(h) - np.outer(h, h))
                 + ", yours is its diagonal h (1 - h)."
-            )  # fmt: skip
+            )
             break
     cure = (
         "dx = h * (upstream - (h * upstream).sum(axis, keepdims=True))"
@@ -80,65 +102,16 @@ def missing_cross_terms(p: Pair) -> Finding | None:
         else "multiply by the whole Jacobian: dx = J^T g, with the terms dy_i/dx_j for i != j"
     )
     return found(
-        p, "missing-cross-terms", 0.98, f"every output depends on several inputs, but your gradient of {p.name} keeps only the diagonal "
-        f"dy_i/dx_i; dy_{int(a)}/dx_{int(b)} is {p.numerical[a, b]:.4g}, yours 0.{softmax}", cure,
-        missing=int(off.sum()), diagonal=np.diag(p.numerical)[:5].tolist(),
-    )  # fmt: skip
-
-
-def transposed(p: Pair) -> Finding | None:
-    """A = J^T, or A = D J^T / D (a diagonal factor beside the matrix), or the gradient with permuted axes."""
-    j, a = p.numerical, p.analytical
-    m, n = j.shape
-    text = "the gradient of {} uses the Jacobian where its transpose is needed, or the reverse: {}"
-    fix = "exchange the transposition: for y = x W, dx = g W^T and dW = x^T g"
-    if m == n:
-        if not p.same(j, j.T) and p.same(a, j.T):
-            return found(p, "transposed", 0.97, text.format(p.name, "yours = J^T exactly"), fix, form="J^T")
-        out = single(p)
-        big = significant(p, j)
-        if out is not None and not p.same(j, j.T) and (significant(p, a) == big.T).all() and big.sum() > 2 * n:
-            d = _conjugation(a, j.T, big.T)
-            if d is not None and p.same(a, d[:, None] * j.T / d[None, :], 1e-4):
-                return found(
-                    p, "transposed", 0.9, text.format(p.name, "yours = D J^T / D with a diagonal D"), fix, form="D J^T / D"
-                )
-    for side, shape in [("input", p.x.shape), ("output", single(p))]:
-        if shape is None or len(shape) < 2 or max(shape) < 2:
-            continue
-        for order in permutations(range(len(shape))):
-            if order == tuple(range(len(shape))):
-                continue
-            numbers = np.arange(int(np.prod(shape))).reshape(shape).transpose(order).ravel()
-            for places in (numbers, np.argsort(numbers)):
-                moved = j[:, places] if side == "input" else j[places]
-                if not p.same(j, moved) and p.same(a, moved):
-                    what = "its axes exchanged" if side == "input" else "the axes of the upstream gradient exchanged"
-                    return found(
-                        p, "transposed", 0.94, text.format(p.name, f"yours is the right one with {what} {order}"), fix, axes=order
-                    )  # fmt: skip
-    return None
-
-
-def _conjugation(a: Array, b: Array, where: Array) -> Array | None:
-    """d with a_ij / b_ij = d_i / d_j, followed from entry to entry; None if the entries hang together in no such way."""
-    n = len(a)
-    d = np.zeros(n)
-    for start in range(n):
-        if d[start]:
-            continue
-        d[start], queue = 1.0, [start]
-        while queue:
-            i = queue.pop()
-            for k in np.flatnonzero(where[i]):
-                if not d[k]:
-                    d[k] = d[i] * b[i, k] / a[i, k]
-                    queue.append(int(k))
-            for k in np.flatnonzero(where[:, i]):
-                if not d[k]:
-                    d[k] = d[i] * a[k, i] / b[k, i]
-                    queue.append(int(k))
-    return d if np.isfinite(d).all() and d.all() else None
+        p,
+        "missing-cross-terms",
+        0.98,
+        f"every output depends on several inputs, but your gradient of {p.name} keeps only "
+        "the diagonal "
+        f"dy_i/dx_i; dy_{int(a)}/dx_{int(b)} is {p.numerical[a, b]:.4g}, yours 0.{softmax}",
+        cure,
+        missing=int(off.sum()),
+        diagonal=np.diag(p.numerical)[:5].tolist(),
+    )
 
 
 def rows_summed(p: Pair) -> Finding | None:
@@ -160,9 +133,13 @@ def rows_summed(p: Pair) -> Finding | None:
     for name, form in forms:
         if p.same(a, form) and not p.same(j, form):
             return found(
-                p, "rows-summed", 0.93, f"the gradient of {p.name} is {name}, not the product J^T g", "carry the error back by the product "
-                "dx_j = sum_i J_ij g_i: every row of J with its own g_i, then the sum", form=name,
-            )  # fmt: skip
+                p,
+                "rows-summed",
+                0.93,
+                f"the gradient of {p.name} is {name}, not the product J^T g",
+                "carry the error back by the product dx_j = sum_i J_ij g_i: every row of J with its own g_i, then the sum",
+                form=name,
+            )
     return None
 
 
@@ -174,9 +151,11 @@ def _collapses(p: Pair) -> list[tuple[str, Array]]:
     last = np.zeros((m, m))
     last[:, -1] = 1
     forms = [
-        ("J's sum over its rows times g[0] for all of them", first), ("J's sum over its rows times the last g", last),
-        ("J's sum over its rows times sum(g)", np.ones((m, m))), ("J's sum over its rows times mean(g)", np.full((m, m), 1 / m)),
-    ]  # fmt: skip
+        ("J's sum over its rows times g[0] for all of them", first),
+        ("J's sum over its rows times the last g", last),
+        ("J's sum over its rows times sum(g)", np.ones((m, m))),
+        ("J's sum over its rows times mean(g)", np.full((m, m), 1 / m)),
+    ]
     out = single(p)
     if out is not None and len(out) > 1:
         numbers = np.array(np.unravel_index(np.arange(m), out))
@@ -190,64 +169,6 @@ def _collapses(p: Pair) -> list[tuple[str, Array]]:
             start = together * (numbers[axis] == 0)[None, :]
             forms.append((f"the rows' sum times the first g along axis {axis}", start))
     return forms
-
-
-def swapped(p: Pair) -> Finding | None:
-    for k, other in p.others.items():
-        if k == p.input or other.x.shape != p.x.shape or p.same(other.numerical, p.numerical):
-            continue
-        if p.same(p.analytical, other.numerical) and other.same(other.analytical, p.numerical):
-            return found(
-                p, "swapped-gradients", 0.985, f"the gradients of {p.name} and {other.name} are exchanged: each is right for the other",
-                f"return them in the order of the inputs: exchange the gradients of {p.name} and {other.name}", other=k,
-            )  # fmt: skip
-    return None
-
-
-def fused_twice(p: Pair) -> Finding | None:
-    """With S the Jacobian of softmax(x) (rows along some axis): A = S J (applied on top of h - t), or S A = J (never applied)."""
-    if p.x.ndim < 1:
-        return None
-    for axis in range(p.x.ndim - 1, -1, -1):
-        if p.x.shape[axis] < 2:
-            continue
-        z = np.moveaxis(p.x, axis, -1)
-        with np.errstate(all="ignore"):
-            e = np.exp(z - z.max(axis=-1, keepdims=True))
-            h = e / e.sum(axis=-1, keepdims=True)
-
-        def product(rows: Array, h: Array = h, axis: int = axis) -> Array:
-            s = np.moveaxis(rows.reshape(-1, *p.x.shape), axis + 1, -1)
-            out = h * (s - (h * s).sum(axis=-1, keepdims=True))
-            return np.moveaxis(out, -1, axis + 1).reshape(rows.shape)
-
-        if not np.isfinite(h).all():
-            continue
-        if (z >= 0).all() and np.allclose(
-            z.sum(axis=-1), 1, atol=1e-5
-        ):  # x are probabilities, and their loss's backward returns h - t
-            s = np.moveaxis(p.numerical.reshape(-1, *p.x.shape), axis + 1, -1)
-            fused = np.moveaxis(z * (s - (z * s).sum(axis=-1, keepdims=True)), -1, axis + 1).reshape(p.numerical.shape)
-            if p.same(p.analytical, fused):
-                return found(
-                    p, "fused-twice", 0.96, f"the gradient of the probabilities {p.name} is h - t, which is that of the logits: the softmax Jacobian is "
-                    "in it already, and the softmax layer will apply it again", "return -t / h for probabilities, or take logits and fuse", axis=axis,
-                    form="h - t for probabilities",
-                )  # fmt: skip
-        if p.same(p.analytical, product(p.numerical)):
-            return found(
-                p, "fused-twice", 0.97, f"the gradient of {p.name} is h * (s - <h, s>) of the right one: the loss already returned the fused "
-                "h - t, and the softmax Jacobian is applied to it once more", "return h - t as it is: softmax with cross-entropy "
-                "collapses to h - t with respect to the logits", axis=axis, form="softmax Jacobian on top",
-            )  # fmt: skip
-        if np.any(p.analytical) and p.same(product(p.analytical), p.numerical) and not p.same(p.analytical, p.numerical):
-            return found(
-                p, "fused-twice", 0.95, f"the gradient of {p.name} lacks the softmax Jacobian: h * (s - <h, s>) of yours is the right one. "
-                "The softmax layer passes its upstream on as if the loss had fused it, and it had not",
-                "apply dz = h * (s - <h, s>) in the softmax, or return h - t from the fused loss: one of the two, once", axis=axis,
-                form="softmax Jacobian left out",
-            )  # fmt: skip
-    return None
 
 
 def scale_note(p: Pair) -> float | None:

@@ -1,0 +1,249 @@
+"""Rules for terms that are left out: of a shared statistic, of a broadcast, of one path among several."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.gradcheck.findings import Finding
+from backproof.gradcheck.rules.base import coupled_axes, found, same_shape, significant, single
+from backproof.gradcheck.rules.coupling import _axes as axes_text
+from backproof.gradcheck.values import Pair
+
+
+def missing_normalizer(p: Pair) -> Finding | None:
+    """J - A of low rank in every coupled block, while A is not: a term u v^T of a shared statistic is left out."""
+    if not same_shape(p):
+        return None
+    e = p.numerical - p.analytical
+    true, yours = coupled_axes(p, p.numerical), coupled_axes(p, p.analytical)
+    axes = sorted(true | yours)
+    if not axes or not np.any(p.analytical):
+        return None
+    rest = [i for i in range(p.x.ndim) if i not in axes]
+    order = rest + axes
+    width = int(np.prod([p.x.shape[i] for i in axes]))
+    blocks = p.x.size // width
+    numbers = np.arange(p.x.size).reshape(p.x.shape).transpose(order).reshape(blocks, width)
+    remainder = [e[np.ix_(b, b)] for b in numbers]
+    rank = max(_rank(r, p) for r in remainder)
+    own = min(_rank(p.analytical[np.ix_(b, b)], p) for b in numbers)
+    if (
+        (width < 3 and rank >= width)
+        or rank == 0
+        or rank > max(1, min(2, width - 2))
+        or (own <= rank and width > 2 and own < width - 2)
+    ):
+        return None
+    statistic = _statistic(p, remainder, numbers)
+    confidence = 0.9 if rank == 1 and true else 0.85 if true else 0.6
+    return found(
+        p,
+        "missing-normalizer-term",
+        confidence,
+        f"your gradient of {p.name} is right but for a term of rank {rank} along "
+        f"axis {axes_text(set(axes))}: "
+        "the path through a shared statistic is missing or wrong" + (f" ({statistic})" if statistic else ""),
+        "differentiate the "
+        "statistic as well (mean: subtract mean(g); variance or norm: subtract xhat * mean(g * xhat); softmax: subtract h * "
+        "<h, g>)",
+        rank=rank,
+        statistic=statistic,
+        axes=axes,
+    )
+
+
+def missing_reduced_term(p: Pair) -> Finding | None:
+    """Outputs of another shape (norms, similarities): every row of J - A is parallel to x, or to ones, where the row is not
+    zero."""
+    if same_shape(p) or single(p) is None or p.numerical.shape[1] < 3:
+        return None
+    e, support = p.numerical - p.analytical, significant(p, p.numerical)
+    names: set[str] = set()
+    for row, a, on in zip(e, p.analytical, support, strict=True):
+        if on.sum() < 3 or not np.any(a[on]) or np.abs(row[on]).max() <= 1e-6 * np.abs(p.numerical).max():
+            return None
+        for name, v in (("the norm of " + p.name, p.x.ravel()), ("a mean or sum", np.ones(p.x.size))):
+            c = float(row[on] @ v[on] / (v[on] @ v[on])) if np.any(v[on]) else 0.0
+            parallel = float(a[on] @ v[on] / (v[on] @ v[on])) if np.any(v[on]) else 0.0
+            if (
+                c
+                and np.abs(row[on] - c * v[on]).max() < 1e-5 * np.abs(row[on]).max()
+                and np.abs(a[on] - parallel * v[on]).max() > 1e-3 * np.abs(a[on]).max()
+            ):
+                names.add(name)
+                break
+        else:
+            return None
+    return found(
+        p,
+        "missing-normalizer-term",
+        0.9,
+        f"your gradient of {p.name} is right but for a term along {' or '.join(names)}: "
+        "the path through that statistic is left out",
+        "differentiate the norm or mean as well: d(x/|x|) has the term - x <x, .> / |x|^3",
+        statistic=sorted(names),
+        rank=1,
+    )
+
+
+def softmax_behind(p: Pair) -> Finding | None:
+    """Outputs are probabilities h of something inside: with A = D M, is J = S M for the softmax Jacobian S = diag(h) - h h^T?"""
+    if len(p.shapes) != 1 or (same_shape(p) and not (significant(p, p.numerical) & ~np.eye(p.x.size, dtype=bool)).any()):
+        return None
+    y = p.outputs[0].astype(float)
+    for axis in range(y.ndim - 1, -1, -1):
+        if y.shape[axis] < 2 or not (y > 0).all() or not np.allclose(y.sum(axis=axis), 1, atol=1e-4):
+            continue
+
+        def through(m: Array, axis: int = axis) -> Array:
+            t = m.reshape(*y.shape, -1)
+            h = y[..., None]
+            return np.asarray((h * (t - (h * t).sum(axis=axis, keepdims=True))).reshape(m.shape))
+
+        if same_shape(p) and p.same(through(np.eye(p.x.size)), p.numerical):
+            continue  # the softmax itself: other rules know it better
+        h = y.reshape(-1, 1)
+        for cause, m, text in (
+            ("missing-cross-terms", p.analytical / (h * (1 - h)), "only the diagonal h (1 - h) of the softmax Jacobian is applied"),
+            (
+                "missing-normalizer-term",
+                p.analytical / h,
+                "only h of the softmax Jacobian is applied: the term - h <h, g> is missing",
+            ),
+            ("fused-twice", p.analytical, "the softmax Jacobian is left out, as if the loss had fused it"),
+        ):
+            if p.same(through(m), p.numerical) and not p.same(p.analytical, p.numerical):
+                return found(
+                    p,
+                    cause,
+                    0.965,
+                    f"the outputs are softmax probabilities, and in your gradient of {p.name} {text}",
+                    "dz = h * (g - (h * g).sum(axis, keepdims=True)), then on to the softmax's inputs",
+                    axis=axis,
+                )
+    return None
+
+
+def _rank(a: Array, p: Pair) -> int:
+    s = np.linalg.svd(np.where(np.isfinite(a), a, 0.0), compute_uv=False)
+    floor = max(1e-6, 100 * p.relative) * float(np.abs(p.numerical).max(initial=0.0))
+    return int((s > floor).sum())
+
+
+def _statistic(p: Pair, remainder: list[Array], numbers: Array) -> str:
+    """Which statistic a rank-one remainder u v^T belongs to, by what u and v are parallel to."""
+    u, s, v = np.linalg.svd(remainder[0])
+    if len(s) > 1 and s[1] > 1e-5 * s[0]:
+        return "mean and variance" if len(s) > 2 and s[2] < 1e-5 * s[0] else ""
+    x, y = p.x.ravel()[numbers[0]], p.outputs[0].ravel()[numbers[0]].astype(float)
+    known = {"the mean or sum": np.ones_like(x), "the norm or variance": x - x.mean(), "the norm": x, "the output itself": y}
+    for name, vector in known.items():
+        size = np.linalg.norm(vector)
+        if size and max(abs(v[0] @ vector), abs(u[:, 0] @ vector)) > (1 - 1e-6) * size:
+            return name
+    return ""
+
+
+def missing_broadcast(p: Pair) -> Finding | None:
+    """A broadcast input whose gradient counts one slice of the outputs only."""
+    pattern = broadcast_pattern(p)
+    if pattern is None or (significant(p, p.numerical) & ~pattern).any():
+        return None
+    counted = significant(p, p.analytical)
+    if not counted.any() or not p.near(p.analytical, p.numerical)[counted].all():
+        return None
+    missed = significant(p, p.numerical) & ~counted
+    if not missed.any():
+        return None
+    per_input = counted.sum(axis=0)
+    if per_input.max() >= pattern.sum(axis=0).max():
+        return None
+    return found(
+        p,
+        "missing-broadcast-sum",
+        0.95,
+        f"{p.name} is broadcast: {int(pattern.sum(axis=0).max())} outputs use each of its "
+        "entries, but your "
+        f"gradient counts {int(per_input.max())} of them",
+        "sum the upstream gradient over the broadcast axes: db = g.sum(axis=0)",
+        counted=int(per_input.max()),
+        of=int(pattern.sum(axis=0).max()),
+    )
+
+
+def broadcast_pattern(p: Pair) -> Array | None:
+    out = single(p)
+    if out is None or p.x.size >= int(np.prod(out)):
+        return None
+    numbers = np.arange(p.x.size).reshape(p.x.shape)
+    try:
+        owner = np.broadcast_to(numbers, out).ravel()
+    except ValueError:
+        return None
+    return np.asarray(owner[:, None] == np.arange(p.x.size)[None, :])
+
+
+def missing_accumulation(p: Pair) -> Finding | None:
+    """One contribution of several: a skip path left out, an output of several not counted, repeated indices overwritten."""
+    j, a = p.numerical, p.analytical
+    fix = "add the contributions of all paths (dx += ..., np.add.at(dx, index, g) for indices), do not overwrite"
+    text = f"{p.name} reaches the output along several paths, and only part of them is counted: "
+    if len(p.shapes) > 1:
+        at = 0
+        for i, shape in enumerate(p.shapes):
+            rows = slice(at, at + int(np.prod(shape)))
+            at = rows.stop
+            if not np.any(a[rows]) and significant(p, j)[rows].any() and np.any(a):
+                return found(
+                    p, "missing-accumulation", 0.92, text + f"the path through output {i} is missing", fix, f"output {i}", output=i
+                )
+    if same_shape(p):
+        e = j - a
+        n = p.x.size
+        c = float(np.median(np.diag(e)))
+        diagonal = significant(p, a) & ~np.eye(n, dtype=bool)
+        if abs(c) > 1e-6 and n > 1 and p.same(e + a, a + c * np.eye(n)) and (diagonal.any() or np.ptp(np.diag(a)) > 1e-6):
+            extra = "the identity (skip) path" if abs(c - 1) < 1e-5 else f"a path with the constant factor {c:.4g}"
+            if abs(c - 1) < 1e-5 or not diagonal.any():
+                return found(p, "missing-accumulation", 0.94, text + f"{extra} is missing", fix, skip=c)
+        if p.same(a, np.eye(n)) and (significant(p, j) & ~np.eye(n, dtype=bool)).any() and np.linalg.matrix_rank(e, tol=1e-6) > 2:
+            return found(p, "missing-accumulation", 0.7, text + "only the identity (skip) path is there", fix, skip=1.0)
+    counted, there = significant(p, a), significant(p, j)
+    pattern = broadcast_pattern(p)
+    if not there.any() or (counted & ~there).any() or (pattern is not None and not (there & ~pattern).any()):
+        return None
+    if same_shape(p) and p.same(a, np.where(np.eye(p.x.size, dtype=bool), j, 0.0)):
+        return None  # the diagonal alone: missing cross terms
+    right = p.near(a, j)
+    uses = there.sum(axis=0)
+    lost = there & ~counted
+    with np.errstate(all="ignore"):
+        ratio = np.where(there, a / np.where(there, j, 1.0), 1.0)
+    if lost.any() and right[counted].all():
+        columns = lost.any(axis=0)
+        # an entry used once cannot lose a contribution: those must all be right; of those used more often, some part is left
+        if (uses[columns] > 1).all() and counted[:, columns].any(axis=0).all():
+            return found(
+                p,
+                "missing-accumulation",
+                0.935,
+                text + f"{int(lost.sum())} contributions of {int(there.sum())} are lost, "
+                "all at entries that "
+                "several outputs use (repeated indices, shared weights)",
+                fix,
+                lost=int(lost.sum()),
+            )
+    parts = there & ~right
+    if parts.any() and right[there].any():
+        share = 1 / ratio[parts & counted] if (parts & counted).any() else np.zeros(0)
+        if share.size and np.allclose(share, np.round(share), atol=1e-4) and (share > 1.5).all():
+            return found(
+                p,
+                "missing-accumulation",
+                0.8,
+                text + "some entries hold one contribution of several",
+                fix,
+                share=float(share.max()),
+            )
+    return None
