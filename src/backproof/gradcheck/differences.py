@@ -51,6 +51,8 @@ def quick(realised: Array, up: Array, down: Array, center: Array, epsilon: float
         bend = np.abs(up + down - 2 * center) / h
         kinked = bend[2] > 0.2 * bend[0] + 4 * floor
         wide = error > 1e-7 * np.abs(value) + 64 * floor
+        slow = np.abs(r2 - r1) > 0.1 * np.abs(d[2] - d[1]) + 8 * floor  # converges as h does, not as h^2: x |x| at 0
+        error = np.where(slow, np.inf, error)
         again = kinked | wide | ~np.isfinite(error)
     return value, np.where(np.isfinite(error), error, np.inf), again
 
@@ -123,8 +125,10 @@ def _ladder(d: Array, floor: Array, ratio: float) -> tuple[Array, Array]:
         before = row if np.isfinite(d[level]).any() else []
     # the smallest steps show how noisy the function really is: where they stray by more than the floor, every bar was too narrow
     last = slice(-((len(d) + 1) // 2), None)
-    stray = np.abs(d[last] - best) / np.maximum(floor[last], 1e-300)
-    return best, best_error * np.maximum(1.0, np.where(np.isfinite(stray), stray, 0.0).max(axis=0))
+    away = np.abs(d[last] - best)
+    stray = away / np.maximum(floor[last], 1e-300)
+    noisy = away[-1] > 0.5 * away[0]  # noise grows as steps shrink; what falls with them is truncation, which the table knows of
+    return best, best_error * np.where(noisy, np.maximum(1.0, np.where(np.isfinite(stray), stray, 0.0).max(axis=0)), 1.0)
 
 
 def _diverges(rise: Array, noise: Array, exact: bool) -> Array:
