@@ -15,6 +15,7 @@ from backproof.gradcheck.findings import Comparison, Finding, Report
 from backproof.gradcheck.locate import located, shrunk
 from backproof.gradcheck.orders import forward_mode, symmetric
 from backproof.gradcheck.points import special_points, usable
+from backproof.gradcheck.replay import lines, smallest
 from backproof.gradcheck.rules import diagnose
 from backproof.gradcheck.shapes import shape_finding, summed_upstream
 from backproof.gradcheck.state import stale
@@ -241,6 +242,20 @@ class Examination:
                 self.notes.append(f"right at the given point; wrong at a special one: {what}")
                 return
 
+    def replayed(self, first: Finding) -> str:
+        """Lines that repeat the failure, at a smaller case if one fails in the same way."""
+        if not self.special_points or "special_point" in first.evidence or first.cause in ("nondeterministic", "stale-state"):
+            return lines(self.subject)
+
+        def fails(subject: Subject) -> bool:
+            try:
+                again = Examination(subject, self.seed, self.surrogate, None, 1, special_points=False).run()
+            except Exception:  # the smaller case does not fit together
+                return False
+            return not again.ok and (again.findings[0].cause, again.findings[0].input) == (first.cause, first.input)
+
+        return lines(smallest(self.subject, fails))
+
     def report(self, more: list[Finding]) -> Report:
         findings = sorted(self.findings + more, key=lambda f: (f.is_note, -f.confidence))
         ok = all(f.is_note for f in findings)
@@ -259,7 +274,7 @@ class Examination:
             dict(ev.calls),
             time.perf_counter() - self.start,
             self.seed,
-            "" if ok else self.subject.replay(),
+            "" if ok else self.replayed(findings[0]),
         )
 
 
