@@ -106,9 +106,10 @@ def summed_upstream(ev: Evaluator, finding: Finding) -> Finding:
     j, scale = p.numerical, float(np.abs(p.numerical).max(initial=0.0))
     if finding.cause == "upstream-ignored":
         r = np.asarray(finding.evidence["gradient"], dtype=np.float64).ravel()
-        diagonal = j.shape[0] == j.shape[1] and np.abs(j - np.diag(np.diag(j))).max() <= 1e-7 * scale
+        there = np.abs(j) > 1e-7 * scale  # a sum needs outputs that share inputs, and inputs that share outputs
+        coupled = bool((there.sum(axis=0) > 1).any() and (there.sum(axis=1) > 1).any())
         for sums in (j.sum(axis=0), j.sum(axis=1)):
-            if not diagonal and sums.shape == r.shape and np.abs(sums - r).max() <= 1e-5 * scale:
+            if coupled and sums.shape == r.shape and np.abs(sums - r).max() <= 1e-5 * scale:
                 return dataclasses.replace(
                     finding,
                     cause="rows-summed",
