@@ -49,7 +49,6 @@ def shrunk(ev: Evaluator, k: int, rng: np.random.Generator) -> Pair | None:
 
 def _at(ev: Evaluator, inputs: list[Array]) -> Subject:
     """The same subject at other inputs."""
-
     subject = copy.copy(ev.subject)
     subject.inputs = tuple(inputs)
     return subject

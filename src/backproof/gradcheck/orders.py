@@ -85,8 +85,10 @@ def _forward_finding(k: int, name: str, claimed: Array, true: Array, wrong: Arra
         ratio = claimed[true != 0] / true[true != 0]
     c = constant(ratio) if ratio.size > 1 and np.isfinite(ratio).all() else None
     where, i = f"{name}, forward mode", int(np.argmax(wrong))
-    text = f"the Jacobian-vector product along {name} is wrong at {int(wrong.sum())} of {wrong.size} outputs; the first is "
-    f"{claimed[i]:.6g}, should be {true[i]:.6g}"
+    text = (
+        f"the Jacobian-vector product along {name} is wrong at {int(wrong.sum())} of {wrong.size} outputs; the first is "
+        f"{claimed[i]:.6g}, should be {true[i]:.6g}"
+    )
     if not claimed.any():
         return Finding("zero-gradient", 0.95, k, where, f"the tangent along {name} is zero", "carry the tangent through", {}, name)
     if c is not None and abs(c + 1) < 1e-4:
@@ -150,8 +152,7 @@ def symmetric(ev: Evaluator, rng: np.random.Generator) -> tuple[list[Finding], l
                     k,
                     f"{name}, second order",
                     f"the Jacobian of your gradient of {name} is not symmetric: d g_{i}/d x_{j} = {h[i, j]:.6g}, d g_{j}/d "
-                    f"x_{i} = {h[j, i]:.6g}; no function has this "
-                    "gradient",
+                    f"x_{i} = {h[j, i]:.6g}; no function has this gradient",
                     "differentiate the same function in every entry",
                     {"entry": [int(i), int(j)]},
                     name,

@@ -77,11 +77,18 @@ def name_factor(p: Pair, c: float) -> str:
         if size in (0, 1):
             continue
         for value, form in [
-            (size, "{}"), (1 / size, "1 / {}"), (2 * size, "2 x {}"), (2 / size, "2 / {}"), (size / 2, "half of {}"),
-            (np.sqrt(abs(size)), "the square root of {}"), (1 / np.sqrt(abs(size)), "1 / the square root of {}"),
-            (size * size, "the square of {}"), (size - 1, "one less than {}"), (size / (size - 1), "n / (n - 1) of {}"),
+            (size, "{}"),
+            (1 / size, "1 / {}"),
+            (2 * size, "2 x {}"),
+            (2 / size, "2 / {}"),
+            (size / 2, "half of {}"),
+            (np.sqrt(abs(size)), "the square root of {}"),
+            (1 / np.sqrt(abs(size)), "1 / the square root of {}"),
+            (size * size, "the square of {}"),
+            (size - 1, "one less than {}"),
+            (size / (size - 1), "n / (n - 1) of {}"),
             ((size - 1) / size, "(n - 1) / n of {}"),
-        ]:  # fmt: skip
+        ]:
             if abs(c - value) <= 1e-4 * abs(value):
                 return form.format(text)
     return ""

@@ -41,12 +41,10 @@ def missing_normalizer(p: Pair) -> Finding | None:
         p,
         "missing-normalizer-term",
         confidence,
-        f"your gradient of {p.name} is right but for a term of rank {rank} along "
-        f"axis {axes_text(set(axes))}: "
+        f"your gradient of {p.name} is right but for a term of rank {rank} along axis {axes_text(set(axes))}: "
         "the path through a shared statistic is missing or wrong" + (f" ({statistic})" if statistic else ""),
-        "differentiate the "
-        "statistic as well (mean: subtract mean(g); variance or norm: subtract xhat * mean(g * xhat); softmax: subtract h * "
-        "<h, g>)",
+        "differentiate the statistic as well (mean: subtract mean(g); variance or norm: subtract xhat * mean(g * xhat); "
+        "softmax: subtract h * <h, g>)",
         rank=rank,
         statistic=statistic,
         axes=axes,
@@ -54,8 +52,7 @@ def missing_normalizer(p: Pair) -> Finding | None:
 
 
 def missing_reduced_term(p: Pair) -> Finding | None:
-    """Outputs of another shape (norms, similarities): every row of J - A is parallel to x, or to ones, where the row is not
-    zero."""
+    """Outputs of another shape (norms, similarities): each row of J - A is parallel to x, or to ones, where J's row is not zero."""
     if same_shape(p) or single(p) is None or p.numerical.shape[1] < 3:
         return None
     e, support = p.numerical - p.analytical, significant(p, p.numerical)
@@ -163,9 +160,8 @@ def missing_broadcast(p: Pair) -> Finding | None:
         p,
         "missing-broadcast-sum",
         0.95,
-        f"{p.name} is broadcast: {int(pattern.sum(axis=0).max())} outputs use each of its "
-        "entries, but your "
-        f"gradient counts {int(per_input.max())} of them",
+        f"{p.name} is broadcast: {int(pattern.sum(axis=0).max())} outputs use each of its entries, "
+        f"but your gradient counts {int(per_input.max())} of them",
         "sum the upstream gradient over the broadcast axes: db = g.sum(axis=0)",
         counted=int(per_input.max()),
         of=int(pattern.sum(axis=0).max()),
@@ -229,8 +225,7 @@ def missing_accumulation(p: Pair) -> Finding | None:
                 "missing-accumulation",
                 0.935,
                 text + f"{int(lost.sum())} contributions of {int(there.sum())} are lost, "
-                "all at entries that "
-                "several outputs use (repeated indices, shared weights)",
+                "all at entries that several outputs use (repeated indices, shared weights)",
                 fix,
                 lost=int(lost.sum()),
             )

@@ -1,4 +1,4 @@
-"""Rules for who depends on whom: axes, samples, shared statistics, broadcast and accumulated contributions."""
+"""Rules for who depends on whom: along which axes, and whether samples depend on each other."""
 
 from __future__ import annotations
 
@@ -115,11 +115,10 @@ def batch_coupling(p: Pair) -> Finding | None:
             p,
             "missing-batch-coupling",
             0.92,
-            f"every sample of {p.name} reaches the outputs of the others (batch "
-            "statistics), but your "
-            "gradient treats each sample alone: its blocks between samples are 0",
-            "differentiate the statistics too: for batch "
-            "normalisation dx = (g' - mean(g') - xhat * mean(g' * xhat)) / std with means over the batch",
+            f"every sample of {p.name} reaches the outputs of the others (batch statistics), but your gradient treats each "
+            "sample alone: its blocks between samples are 0",
+            "differentiate the statistics too: for batch normalisation dx = (g' - mean(g') - xhat * mean(g' * xhat)) / std "
+            "with means over the batch",
             largest_missing=float(np.abs(p.numerical).max()),
         )
     return found(

@@ -18,8 +18,7 @@ def non_finite(p: Pair) -> Finding | None:
         p,
         "non-finite",
         0.98,
-        f"the gradient of {p.name} is {p.analytical[i, k]} at {index(int(k), p.x.shape)}, where the "
-        "function is finite and has "
+        f"the gradient of {p.name} is {p.analytical[i, k]} at {index(int(k), p.x.shape)}, where the function is finite and has "
         f"the derivative {p.numerical[i, k]:.4g} (x = {p.x.flat[k]:.4g}); {int(bad.any(axis=0).sum())} of {p.x.size} entries",
         "avoid 0/0, 0*inf and overflow: rewrite the formula (subtract the maximum, divide before multiplying), or mask "
         "before dividing",
@@ -74,12 +73,9 @@ def unknown(p: Pair) -> Finding:
         p,
         "unknown",
         0.4,
-        f"the gradient of {p.name} differs from the numerical one at {int(wrong.sum())} of {wrong.size} "
-        "Jacobian entries "
+        f"the gradient of {p.name} differs from the numerical one at {int(wrong.sum())} of {wrong.size} Jacobian entries "
         f"(rank of the difference {rank}); largest at output {int(i)}, {p.name}{list(index(int(k), p.x.shape))}: yours "
-        f"{p.analytical[i, k]:.5g}, "
-        "numerical "
-        f"{p.numerical[i, k]:.5g}",
+        f"{p.analytical[i, k]:.5g}, numerical {p.numerical[i, k]:.5g}",
         "derive this entry by hand and compare term by term",
         rank=rank,
         wrong=int(wrong.sum()),

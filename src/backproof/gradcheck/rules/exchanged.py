@@ -102,9 +102,8 @@ def fused_twice(p: Pair) -> Finding | None:
 
         if not np.isfinite(h).all():
             continue
-        if (z >= 0).all() and np.allclose(
-            z.sum(axis=-1), 1, atol=1e-5
-        ):  # x are probabilities, and their loss's backward returns h - t
+        # x are probabilities, and their loss's backward returns h - t
+        if (z >= 0).all() and np.allclose(z.sum(axis=-1), 1, atol=1e-5):
             s = np.moveaxis(p.numerical.reshape(-1, *p.x.shape), axis + 1, -1)
             fused = np.moveaxis(z * (s - (z * s).sum(axis=-1, keepdims=True)), -1, axis + 1).reshape(p.numerical.shape)
             if p.same(p.analytical, fused):
@@ -112,10 +111,8 @@ def fused_twice(p: Pair) -> Finding | None:
                     p,
                     "fused-twice",
                     0.96,
-                    f"the gradient of the probabilities {p.name} is h - t, which is that of the "
-                    "logits: the softmax Jacobian is "
-                    "in it already, and the softmax layer will apply it "
-                    "again",
+                    f"the gradient of the probabilities {p.name} is h - t, which is that of the logits: "
+                    "the softmax Jacobian is in it already, and the softmax layer will apply it again",
                     "return -t / h for probabilities, or take logits and fuse",
                     axis=axis,
                     form="h - t for probabilities",
@@ -126,8 +123,7 @@ def fused_twice(p: Pair) -> Finding | None:
                 "fused-twice",
                 0.97,
                 f"the gradient of {p.name} is h * (s - <h, s>) of the right one: the loss already "
-                "returned the fused "
-                "h - t, and the softmax Jacobian is applied to it once more",
+                "returned the fused h - t, and the softmax Jacobian is applied to it once more",
                 "return h - t as it is: softmax with cross-entropy collapses to h - t with respect to the logits",
                 axis=axis,
                 form="softmax Jacobian on top",
@@ -137,8 +133,7 @@ def fused_twice(p: Pair) -> Finding | None:
                 p,
                 "fused-twice",
                 0.95,
-                f"the gradient of {p.name} lacks the softmax Jacobian: h * (s - <h, s>) of yours is "
-                "the right one. "
+                f"the gradient of {p.name} lacks the softmax Jacobian: h * (s - <h, s>) of yours is the right one. "
                 "The softmax layer passes its upstream on as if the loss had fused it, and it had not",
                 "apply dz = h * (s - <h, s>) in the softmax, or return h - t from the fused loss: one of the two, once",
                 axis=axis,

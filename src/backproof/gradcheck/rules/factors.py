@@ -1,4 +1,4 @@
-"""Rules for elementwise factors: one that is missing or too much, or that was taken at another point."""
+"""The rule for elementwise factors: one that is missing or too much."""
 
 from __future__ import annotations
 
@@ -157,7 +157,8 @@ def _is_mask(p: Pair, d: Array, side: str) -> bool:
     dropped = np.isclose(d, 0)
     if any(np.asarray(x).dtype.kind in "iu" for x in p.inputs):
         return False
-    if same_shape(p):
+    elementwise = same_shape(p) and not (significant(p, p.numerical) & ~np.eye(p.x.size, dtype=bool)).any()
+    if elementwise:
         y = p.outputs[0].ravel()
         return bool(np.all(y[dropped] == 0)) and bool(dropped.mean() > 0.05)
     return False

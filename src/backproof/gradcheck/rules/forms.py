@@ -1,4 +1,4 @@
-"""Rules for the form of the product: zero, sign, scale, transposed, summed, swapped, fused twice."""
+"""Rules for the form of the product: zero, sign, scale, the diagonal alone, rows or columns summed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def zero_gradient(p: Pair) -> Finding | None:
             "rows-summed",
             0.98,
             f"the gradient of {p.name} is zero but for rounding ({np.abs(p.analytical).max():.1g}): "
-            "the Jacobian was summed over "
-            "its rows, and those of a softmax or a normalisation sum to "
-            "0",
+            "the Jacobian was summed over its rows, and those of a softmax or a normalisation sum to 0",
             "carry the error back by the product dx_j = sum_i J_ij g_i, not by J's sums",
         )
     return found(
@@ -31,8 +29,8 @@ def zero_gradient(p: Pair) -> Finding | None:
         0.98,
         f"the gradient of {p.name} is zero everywhere, but the output depends on it (largest derivative "
         f"{np.abs(p.numerical).max():.4g}): its path is cut",
-        "let the gradient through: look for a detached copy, a comparison, a "
-        "rounding or a buffer that is returned before it is filled",
+        "let the gradient through: look for a detached copy, a comparison, a rounding or a buffer that is returned before it is "
+        "filled",
         largest=float(np.abs(p.numerical).max()),
     )
 
@@ -65,11 +63,8 @@ def wrong_scale(p: Pair) -> Finding | None:
         0.97,
         f"the gradient of {p.name} is right but for a constant factor: yours = {c:.6g} x true"
         + (f", and {c:.6g} is {what}" if what else ""),
-        f"divide it by {c:.6g}"
-        + (
-            ": look for a mean where a sum belongs or the "
-            "reverse, a mean over the wrong axis, a 2 from a square, a forgotten constant"
-        ),
+        f"divide it by {c:.6g}: look for a mean where a sum belongs or the reverse, a mean over the wrong axis, a 2 from a square, "
+        "a forgotten constant",
         factor=c,
         named=what,
     )
@@ -105,8 +100,7 @@ def missing_cross_terms(p: Pair) -> Finding | None:
         p,
         "missing-cross-terms",
         0.98,
-        f"every output depends on several inputs, but your gradient of {p.name} keeps only "
-        "the diagonal "
+        f"every output depends on several inputs, but your gradient of {p.name} keeps only the diagonal "
         f"dy_i/dx_i; dy_{int(a)}/dx_{int(b)} is {p.numerical[a, b]:.4g}, yours 0.{softmax}",
         cure,
         missing=int(off.sum()),
