@@ -213,10 +213,10 @@ def _of_framework(module: ModuleType, target: Any, inputs: tuple[Any, ...], dtyp
             tensors = [x.to(own[0]) if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in tensors]
         return tuple(tensors)
     if kinds & {"jax", "jaxlib"} and "numpy" not in kinds:
-        import jax
+        jax = importlib.import_module("jax")
 
         if dtype in (None, "float64"):
-            jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+            jax.config.update("jax_enable_x64", True)
         return tuple(jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs)
     return inputs
 
