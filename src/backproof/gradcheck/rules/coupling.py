@@ -124,7 +124,7 @@ def batch_coupling(p: Pair) -> Finding | None:
     return found(
         p,
         "spurious-batch-coupling",
-        0.93,
+        0.945,
         f"your gradient of {p.name} mixes samples which the forward keeps apart",
         "sum within each sample only (axis=-1, keepdims=True), not over the whole batch",
         largest=float(np.abs(p.analytical).max()),

@@ -106,6 +106,7 @@ def _recognise(p: Pair, d: Array, side: str) -> str:
     if shape is None:
         return ""
     mask = bool(np.all(np.isclose(d, 0) | np.isclose(d, 1)))
+    elementwise = same_shape(p) and not (significant(p, p.numerical) & ~np.eye(p.x.size, dtype=bool)).any()
     for what, v in _values(p, shape):
         for text, f in FACTORS.items():
             if (
