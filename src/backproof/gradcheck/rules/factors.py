@@ -111,7 +111,7 @@ def _recognise(p: Pair, d: Array, side: str) -> str:
         for text, f in FACTORS.items():
             if (
                 mask
-                and not (text == "step(v)" and what in ("x", "y"))
+                and not (text == "step(v)" and what in ("x", "y") and elementwise)
                 and not (text == "v" and what.startswith("input") and " " not in what[6:])
             ):
                 continue  # many functions of whole numbers are 0 or 1
