@@ -22,7 +22,7 @@ from backproof.gradcheck.state import stale
 from backproof.gradcheck.strides import strides
 from backproof.gradcheck.subject import Subject
 from backproof.gradcheck.values import LIMIT, WHOLE, Pair, analytical_jacobian, directions, measure
-from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision, on_manifold
+from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision, on_manifold, widen_at_kinks
 
 Progress = Callable[[int, int, str], None]
 
@@ -185,6 +185,7 @@ class Examination:
         return shrunk(ev, k, self.rng)
 
     def judge(self, p: Pair) -> None:
+        widen_at_kinks(p)
         wrong = p.wrong
         undecided = int((p.undecided & ~wrong).sum())
         status = "wrong" if wrong.any() else "cannot tell" if undecided > 0.5 * wrong.size else "right"

@@ -133,31 +133,43 @@ class Evaluator:
         return self.given, self._noise(self.given, max(out, lowest if lowest > EPS else EPS))
 
     def _noise(self, inputs: Arrays, epsilon: float) -> float:
-        """The relative noise of the forward: `epsilon`, unless tiny moves show that it rounds more coarsely inside (a cast to
-        float32).
-
-        Third differences of equally spaced points cancel what is smooth and keep rounding (Hamming's table; More & Wild 2011).
-        """
+        """The relative noise of the forward: `epsilon`, unless small moves show that it rounds more coarsely inside (a cast to
+        float32)."""
         if epsilon > EPS or not self.subject.wrt:
             return epsilon
         base = [np.asarray(x, dtype=np.float64) for x in inputs]
         rng = np.random.default_rng(12)
         moves = {k: rng.normal(size=base[k].shape) * np.where(base[k] == 0, 1.0, np.abs(base[k])) for k in self.subject.wrt}
-        levels = []
-        for spacing_ in (3e-11, 3e-12):  # noise stays as it is when the points move together; a kink's trace shrinks with them
-            rows = []
-            for i in range(-2, 3):
-                there = [base[k] + i * spacing_ * moves[k] if k in moves else inputs[k] for k in range(len(inputs))]
-                rows.append(self.join(self.forward(there)))
-            values = np.array(rows)
-            with np.errstate(all="ignore"):
-                fourth = np.abs(np.diff(values, n=4, axis=0)[0]) / np.sqrt(70.0)  # sum of the squared binomials 1 4 6 4 1
-                relative = fourth / np.abs(values).max(axis=0)
-            relative = relative[np.isfinite(relative)]
-            levels.append(float(np.median(relative)) if relative.size else 0.0)
-            if levels[-1] <= 1e-9:
-                return epsilon
-        return max(epsilon, 2.0**-23) if levels[1] > 0.3 * levels[0] and levels[0] < 1e-5 else epsilon
+
+        def moved(by: float) -> Array:
+            there = [base[k] + by * moves[k] if k in moves else inputs[k] for k in range(len(inputs))]
+            return self.join(self.forward(there))
+
+        return max(epsilon, 2.0**-23) if _staircase(moved) or _noisy(moved) else epsilon
+
+
+def _staircase(moved: Callable[[float], Array]) -> bool:
+    """Whether most outputs stand still under moves that float32 does not see, and move with those that it sees."""
+    here, tiny, seen, far = (moved(by) for by in (0.0, 1e-12, 3e-6, 1e-4))
+    with np.errstate(all="ignore"):
+        due = np.abs(far - here) * 1e-8 > 64 * EPS * np.abs(here)  # the change that a smooth output would show at 1e-12
+    still = due & (tiny == here) & (seen != here)
+    return bool(due.any()) and 2 * int(still.sum()) > int(due.sum())
+
+
+def _noisy(moved: Callable[[float], Array]) -> bool:
+    """Fourth differences of equally spaced points cancel what is smooth and keep rounding (Hamming's table; More & Wild 2011)."""
+    levels = []
+    for spacing_ in (1e-7, 2e-8):  # noise stays as it is when the points move together; a kink's trace shrinks with them
+        values = np.array([moved(i * spacing_) for i in range(-2, 3)])
+        with np.errstate(all="ignore"):
+            fourth = np.abs(np.diff(values, n=4, axis=0)[0]) / np.sqrt(70.0)  # sum of the squared binomials 1 4 6 4 1
+            relative = fourth / np.abs(values).max(axis=0)
+        relative = relative[np.isfinite(relative)]
+        levels.append(float(np.median(relative)) if relative.size else 0.0)
+        if levels[-1] <= 1e-9:
+            return False
+    return levels[1] > 0.3 * levels[0] and levels[0] < 1e-5
 
 
 def _copy(x: Array) -> Array:

@@ -46,6 +46,28 @@ def joint_ties(p: Pair) -> Finding | None:
     return None
 
 
+def widen_at_kinks(p: Pair) -> None:
+    """Where an input sits on a kink of some output, its other outputs may have one that no single coordinate shows (the middle one
+    of three tied entries, sorted). Right is there what lies between the derivatives close by (Clarke's subdifferential, 1983)."""
+    columns = np.flatnonzero((p.kind == KINK).any(axis=0) & p.wrong.any(axis=0))
+    tied = (p.kind == KINK).any(axis=0).reshape(p.x.shape)
+    if not len(columns) or len(columns) > 24:
+        return
+    rng = np.random.default_rng(7)
+    step = 1e-6 if p.function.epsilon <= EPS else 1e-2
+    for _ in range(8):
+        near = list(p.inputs)
+        moved = p.x + tied * step * np.where(p.x == 0, 1.0, np.abs(p.x)) * rng.uniform(-1, 1, p.x.shape)
+        near[p.input] = moved.astype(p.inputs[p.input].dtype)
+        try:
+            q = measure(p.function, p.input, p.analytical, near, list(columns))
+        except Exception:  # outside the domain
+            return
+        known = np.isfinite(q.error[:, columns])
+        for hull, pick in ((p.low, np.minimum), (p.high, np.maximum)):
+            hull[:, columns] = np.where(known, pick(hull[:, columns], q.numerical[:, columns]), hull[:, columns])
+
+
 def on_manifold(p: Pair) -> str | None:
     """A convention, not a bug: the gradient of a function of symmetric (or triangular) matrices is right along such matrices
     only."""
@@ -168,6 +190,7 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
         for k in inputs:
             if k in small and jacobians is not None:
                 p = measure(ev, k, jacobians[k], point)
+                widen_at_kinks(p)
                 if not p.wrong.any():
                     if (tie := joint_ties(p)) is None:
                         continue
@@ -185,6 +208,7 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
                 if whole is None:
                     continue
                 p = measure(ev, k, whole[k], point)
+                widen_at_kinks(p)
                 if not p.wrong.any():
                     if (tie := joint_ties(p)) is None:
                         continue

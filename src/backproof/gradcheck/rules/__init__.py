@@ -6,7 +6,7 @@ Each is independent of the others; the table's order breaks ties of confidence.
 from collections.abc import Callable
 
 from backproof.gradcheck.findings import Finding
-from backproof.gradcheck.rules import contributions, coupling, entries, exchanged, factors, forms, wrong_point
+from backproof.gradcheck.rules import contributions, coupling, entries, exchanged, factors, forms, inside, wrong_point
 from backproof.gradcheck.values import Pair
 
 RULES: tuple[Callable[[Pair], Finding | None], ...] = (
@@ -23,6 +23,10 @@ RULES: tuple[Callable[[Pair], Finding | None], ...] = (
     contributions.missing_accumulation,
     wrong_point.wrong_point,
     factors.missing_factor,
+    inside.hidden_factor,
+    inside.linear_part,
+    inside.hidden_softmax,
+    inside.lost_use,
     forms.rows_summed,
     coupling.batch_coupling,
     contributions.missing_normalizer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 from backproof.arrays import Array
@@ -37,6 +39,8 @@ def missing_normalizer(p: Pair) -> Finding | None:
         return None
     statistic = _statistic(p, remainder, numbers)
     confidence = 0.9 if rank == 1 and true else 0.85 if true else 0.6
+    if true and all(_through_extrema(r, x) for r, x in zip(remainder, p.x.ravel()[numbers], strict=True)):
+        statistic, confidence = "the minimum or maximum", 0.94
     return found(
         p,
         "missing-normalizer-term",
@@ -122,6 +126,11 @@ def softmax_behind(p: Pair) -> Finding | None:
     return None
 
 
+def _shifted(p: Pair, there: Array, counted: Array) -> bool:
+    """Whether whole outputs or inputs have no gradient: that is another mistake than a lost path."""
+    return bool((there.any(axis=0) & ~counted.any(axis=0)).any() or (there.any(axis=1) & ~counted.any(axis=1)).any())
+
+
 def _rank(a: Array, p: Pair) -> int:
     s = np.linalg.svd(np.where(np.isfinite(a), a, 0.0), compute_uv=False)
     floor = max(1e-6, 100 * p.relative) * float(np.abs(p.numerical).max(initial=0.0))
@@ -142,10 +151,18 @@ def _statistic(p: Pair, remainder: list[Array], numbers: Array) -> str:
     return ""
 
 
+def _through_extrema(remainder: Array, x: Array) -> bool:
+    """Whether nearly every output lacks what it owes to the smallest or largest entry, and to no other."""
+    floor = 1e-6 * np.abs(remainder).max()
+    columns = np.flatnonzero(np.abs(remainder).max(axis=0) > floor)
+    reached = (np.abs(remainder[:, columns]) > floor).mean(axis=0)
+    return set(columns) <= {int(x.argmin()), int(x.argmax())} and bool((reached > 0.6).all())
+
+
 def missing_broadcast(p: Pair) -> Finding | None:
     """A broadcast input whose gradient counts one slice of the outputs only."""
     pattern = broadcast_pattern(p)
-    if pattern is None or (significant(p, p.numerical) & ~pattern).any():
+    if pattern is None:
         return None
     counted = significant(p, p.analytical)
     if not counted.any() or not p.near(p.analytical, p.numerical)[counted].all():
@@ -169,15 +186,23 @@ def missing_broadcast(p: Pair) -> Finding | None:
 
 
 def broadcast_pattern(p: Pair) -> Array | None:
+    """Which outputs use which entry of an input that is broadcast: by NumPy's rule, or along other axes (channels)."""
     out = single(p)
     if out is None or p.x.size >= int(np.prod(out)):
         return None
     numbers = np.arange(p.x.size).reshape(p.x.shape)
-    try:
-        owner = np.broadcast_to(numbers, out).ravel()
-    except ValueError:
-        return None
-    return np.asarray(owner[:, None] == np.arange(p.x.size)[None, :])
+    for axes in combinations(range(len(out)), p.x.ndim):
+        shape = [1] * len(out)
+        for axis, size in zip(axes, p.x.shape, strict=True):
+            shape[axis] = size
+        try:
+            owner = np.broadcast_to(numbers.reshape(shape), out).ravel()
+        except ValueError:
+            continue
+        pattern = np.asarray(owner[:, None] == np.arange(p.x.size)[None, :])
+        if not (significant(p, p.numerical) & ~pattern).any():
+            return pattern
+    return None
 
 
 def missing_accumulation(p: Pair) -> Finding | None:
@@ -203,11 +228,13 @@ def missing_accumulation(p: Pair) -> Finding | None:
             extra = "the identity (skip) path" if abs(c - 1) < 1e-5 else f"a path with the constant factor {c:.4g}"
             if abs(c - 1) < 1e-5 or not diagonal.any():
                 return found(p, "missing-accumulation", 0.94, text + f"{extra} is missing", fix, skip=c)
+        if diagonal.any() and p.same(e, np.diag(np.diag(e))) and (significant(p, np.diag(np.diag(e))).sum() > 0.7 * n):
+            return found(p, "missing-accumulation", 0.86, text + "an elementwise path beside the others is missing (a gate)", fix)
         if p.same(a, np.eye(n)) and (significant(p, j) & ~np.eye(n, dtype=bool)).any() and np.linalg.matrix_rank(e, tol=1e-6) > 2:
             return found(p, "missing-accumulation", 0.7, text + "only the identity (skip) path is there", fix, skip=1.0)
     counted, there = significant(p, a), significant(p, j)
     pattern = broadcast_pattern(p)
-    if not there.any() or (counted & ~there).any() or (pattern is not None and not (there & ~pattern).any()):
+    if not there.any() or (counted & ~there).any() or pattern is not None:
         return None
     if same_shape(p) and p.same(a, np.where(np.eye(p.x.size, dtype=bool), j, 0.0)):
         return None  # the diagonal alone: missing cross terms
@@ -229,6 +256,15 @@ def missing_accumulation(p: Pair) -> Finding | None:
                 fix,
                 lost=int(lost.sum()),
             )
+    if lost.sum() > 0.3 * there.sum() and not right[counted].all() and min(j.shape) > 1 and not _shifted(p, there, counted):
+        return found(
+            p,
+            "missing-accumulation",
+            0.5,
+            text + f"{int(lost.sum())} of {int(there.sum())} dependencies have no gradient at all (a detached or forgotten path)",
+            fix,
+            lost=int(lost.sum()),
+        )
     parts = there & ~right
     if parts.any() and right[there].any():
         share = 1 / ratio[parts & counted] if (parts & counted).any() else np.zeros(0)

@@ -37,6 +37,16 @@ def wrong_axis(p: Pair) -> Finding | None:
             fix,
             backward=[slip],
         )
+    if (slip := _normalised_elsewhere(p)) is not None:
+        return found(
+            p,
+            "wrong-axis",
+            0.92,
+            f"the derivatives of each output sum to one number along axis {slip[0]} of {p.name}; your gradient's do along axis {slip[1]}",
+            fix,
+            forward=[slip[0]],
+            backward=[slip[1]],
+        )
     kept = tuple(s for s in out if s != 1)
     for axis in range(p.x.ndim):
         if tuple(s for i, s in enumerate(p.x.shape) if i != axis and s != 1) != kept or p.x.shape[axis] < 2:
@@ -73,6 +83,25 @@ def _extremum_elsewhere(p: Pair) -> int | None:
             np.array_equal(p.x == pick(p.x, axis=axis, keepdims=True), chosen) for axis in range(p.x.ndim) if axis not in at
         ):
             return at[0]
+    return None
+
+
+def _normalised_elsewhere(p: Pair) -> tuple[int, int] | None:
+    """For reductions that grow by c when x does (logsumexp, a weighted mean): the axis along which J's weights sum to a constant,
+    and another along which yours do."""
+    if ((np.abs(p.numerical) > 1e-9).sum(axis=0) > 1).any() or _flat(p):
+        return None
+    j, a = p.numerical.sum(axis=0).reshape(p.x.shape), p.analytical.sum(axis=0).reshape(p.x.shape)
+    size = float(np.abs(j).max())
+
+    def even(m: Array, axis: int) -> bool:
+        sums = m.sum(axis=axis)
+        return m.shape[axis] > 1 and bool(np.ptp(sums) <= 1e-5 * size) and abs(float(sums.flat[0])) > 1e-3 * size
+
+    for axis in range(p.x.ndim):
+        for other in range(p.x.ndim):
+            if other != axis and even(j, axis) and even(a, other) and not even(j, other) and not even(a, axis):
+                return axis, other
     return None
 
 
