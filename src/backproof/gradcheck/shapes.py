@@ -74,7 +74,7 @@ def _summed_axes(ev: Evaluator, k: int, grad: Array, g: Array) -> tuple[int, ...
     x = ev.point[k]
     if grad.ndim <= x.ndim or x.size > LIMIT // 4 or ev.center.size > LIMIT:
         return None
-    p = measure(ev, k, np.zeros((ev.center.size, x.size)))
+    p = measure(ev, k, None)
     true = (g @ p.numerical).reshape(x.shape)
     for kept in combinations(range(grad.ndim), x.ndim):
         axes = tuple(i for i in range(grad.ndim) if i not in kept)
@@ -104,7 +104,7 @@ def summed_upstream(ev: Evaluator, finding: Finding) -> Finding:
     k = finding.input
     if k is None or ev.center.size < 2 or ev.center.size > LIMIT // 3 or ev.point[k].size > LIMIT // 3:
         return finding
-    p = measure(ev, k, np.zeros((ev.center.size, ev.point[k].size)))
+    p = measure(ev, k, None)
     j, scale = p.numerical, float(np.abs(p.numerical).max(initial=0.0))
     if finding.cause == "upstream-ignored":
         r = np.asarray(finding.evidence["gradient"], dtype=np.float64).ravel()

@@ -60,7 +60,7 @@ def widen_at_kinks(p: Pair) -> None:
         moved = p.x + tied * step * np.where(p.x == 0, 1.0, np.abs(p.x)) * rng.uniform(-1, 1, p.x.shape)
         near[p.input] = moved.astype(p.inputs[p.input].dtype)
         try:
-            q = measure(p.function, p.input, p.analytical, near, list(columns))
+            q = measure(p.function, p.input, None, near, list(columns))
         except Exception:  # outside the domain
             return
         known = np.isfinite(q.error[:, columns])
@@ -230,9 +230,10 @@ def _persists(ev: Evaluator, p: Pair, point: list[Array]) -> bool:
     step = 1e-6 if ev.backward_epsilon <= EPS else 1e-3
     for _ in range(2):
         near = list(point)
-        x = np.asarray(point[p.input], dtype=np.float64)
-        size = np.where(x == 0, 1.0, np.abs(x))
-        near[p.input] = (x + step * size * rng.uniform(0.5, 1, x.shape) * rng.choice([-1, 1], x.shape)).astype(point[p.input].dtype)
+        for k in ev.subject.wrt:
+            x = np.asarray(point[k], dtype=np.float64)
+            size = np.where(x == 0, 1.0, np.abs(x))
+            near[k] = (x + step * size * rng.uniform(0.5, 1, x.shape) * rng.choice([-1, 1], x.shape)).astype(point[k].dtype)
         try:
             q = analytical_jacobian(ev, [p.input], near)
             if q is None:

@@ -6,7 +6,7 @@ Each is independent of the others; the table's order breaks ties of confidence.
 from collections.abc import Callable
 
 from backproof.gradcheck.findings import Finding
-from backproof.gradcheck.rules import contributions, coupling, entries, exchanged, factors, forms, inside, wrong_point
+from backproof.gradcheck.rules import contributions, coupling, entries, exchanged, factors, forms, inside, other_point, wrong_point
 from backproof.gradcheck.values import Pair
 
 RULES: tuple[Callable[[Pair], Finding | None], ...] = (
@@ -22,6 +22,7 @@ RULES: tuple[Callable[[Pair], Finding | None], ...] = (
     contributions.missing_broadcast,
     contributions.missing_accumulation,
     wrong_point.wrong_point,
+    other_point.other_point,
     factors.missing_factor,
     inside.hidden_factor,
     inside.linear_part,

@@ -114,6 +114,8 @@ def softmax_behind(p: Pair) -> Finding | None:
             ),
             ("fused-twice", p.analytical, "the softmax Jacobian is left out, as if the loss had fused it"),
         ):
+            if same_shape(p) and not coupled_axes(p, p.analytical) <= coupled_axes(p, p.numerical):
+                continue  # it mixes more than the softmax does: another mistake
             if p.same(through(m), p.numerical) and not p.same(p.analytical, p.numerical):
                 return found(
                     p,

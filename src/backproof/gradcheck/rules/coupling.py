@@ -132,7 +132,7 @@ def batch_coupling(p: Pair) -> Finding | None:
             extra = _axes(axes[1] - axes[0])
             return found(
                 p,
-                "spurious-batch-coupling",
+                "wrong-axis",
                 0.9,
                 f"your gradient of {p.name} mixes entries along axis {extra}, which the forward keeps apart",
                 "sum along the forward's own axis only (axis=..., keepdims=True), not over the whole array",
@@ -143,7 +143,7 @@ def batch_coupling(p: Pair) -> Finding | None:
         return found(
             p,
             "missing-batch-coupling",
-            0.92,
+            0.94,  # above what it looks like from one side only: contributions that are lost
             f"every sample of {p.name} reaches the outputs of the others (batch statistics), but your gradient treats each "
             "sample alone: its blocks between samples are 0",
             "differentiate the statistics too: for batch normalisation dx = (g' - mean(g') - xhat * mean(g' * xhat)) / std "

@@ -13,7 +13,7 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.gradcheck.findings import Finding
-from backproof.gradcheck.rules.base import found, significant, single
+from backproof.gradcheck.rules.base import found, same_shape, significant, single
 from backproof.gradcheck.rules.wrong_point import stands_still
 from backproof.gradcheck.values import Pair, measure
 
@@ -36,7 +36,14 @@ def hidden_factor(p: Pair) -> Finding | None:
             continue
         if np.mean(np.isclose(known, 1)) > 0.75:
             continue  # right at most of them: another rule's case
+        outputs = len(single(p) or (0,))
+        units = [i for i in range(outputs) if shape[i] > 1 and (i > 0 or len(shape) == outputs + 1 or outputs == 1)]
+        if outputs > 1 and units and not set(units) & set(axes):
+            continue  # a hidden unit has one factor for all outputs that it leads to
+        kept = [i for i in range(len(shape)) if i not in axes]
         varies = [i for i in range(factors.ndim) if _varies_along(factors, i)]
+        if outputs > 1 and shape[0] > 1 and 0 not in kept and p.x.shape[:1] != shape[:1]:
+            continue  # and it depends on the sample
         mask = bool((np.isclose(known, 0) | np.isclose(known, 1)).all())
         if mask and len(varies) < 2:
             continue  # whole samples or whole units: those are entries
@@ -45,7 +52,7 @@ def hidden_factor(p: Pair) -> Finding | None:
         return found(
             p,
             "missing-factor",
-            0.87 if mask else 0.82,
+            _sureness(known, mask),
             f"the gradient of {p.name} {verb} a factor of hidden units, the same for all that leads to a unit or away from it: {what}",
             ("multiply the error at the hidden units" if much == "missing" else "do not multiply the error at the hidden units")
             + " by their activation's derivative (or mask, or scale) before it goes on",
@@ -55,6 +62,13 @@ def hidden_factor(p: Pair) -> Finding | None:
             form=much,
         )
     return None
+
+
+def _sureness(known: Array, mask: bool) -> float:
+    """A mask is no accident; nor is it one that some units (a gate of several) lack a factor while the others are exactly right."""
+    right = np.isclose(known, 1)
+    some = right.any() and not mask and (~right).sum() >= 3 and np.abs(known[~right]).min() > 1e-3
+    return 0.87 if mask else 0.936 if some else 0.82
 
 
 def _constant_along(ratio: Array, axis: int, on: Array) -> bool:
@@ -89,7 +103,7 @@ def linear_part(p: Pair) -> Finding | None:
         return None
     x = p.x * (1 + 0.03 * np.linspace(0.5, 1, p.x.size).reshape(p.x.shape))
     try:
-        q = measure(p.function, p.input, p.analytical, p.function.perturbed(p.input, x.astype(p.inputs[p.input].dtype), p.inputs))
+        q = measure(p.function, p.input, None, p.function.perturbed(p.input, x.astype(p.inputs[p.input].dtype), p.inputs))
     except Exception:  # the neighbour is outside the function's domain
         return None
     if p.same(p.numerical, q.numerical):
@@ -108,46 +122,74 @@ def linear_part(p: Pair) -> Finding | None:
 
 
 def hidden_softmax(p: Pair) -> Finding | None:
-    """The rows of another input's Jacobian are probabilities h (attention's values, the next layer's weights): along an axis of x
-    of their length, J = S V for the softmax Jacobian S = diag(h) - h h^T, and A is V times something simpler."""
-    for q in p.others.values():
-        if q.input == p.input:
+    """Along an axis of x, J = S V for a softmax Jacobian S = diag(h) - h h^T, and A is V times something simpler.
+
+    h is the softmax of x itself (logits), or the rows of another input's Jacobian (attention's values, the next layer's weights).
+    """
+    for axis, size in enumerate(p.x.shape):
+        if size < 2:
             continue
-        for axis, size in enumerate(p.x.shape):
-            if size < 2 or (h := _probabilities(q, size)) is None:
-                continue
-            j = np.moveaxis(p.numerical.reshape(len(h), *p.x.shape), axis + 1, 1).reshape(len(h), size, -1)
-            a = np.moveaxis(p.analytical.reshape(len(h), *p.x.shape), axis + 1, 1).reshape(len(h), size, -1)
-            h = h[:, :, None]
+        j, a = (np.moveaxis(m.reshape(-1, *p.x.shape), axis + 1, 1).reshape(len(m), size, -1) for m in (p.numerical, p.analytical))
+        scale, room = float(np.abs(j).max(initial=0.0)), max(1e-6, 100 * p.relative)
 
-            def through(v: Array, h: Array = h) -> Array:
-                return np.asarray(h * (v - (h * v).sum(axis=1, keepdims=True)))
+        def like(b: Array, c: Array, scale: float = scale, room: float = room) -> bool:
+            return bool(np.abs(b - c).max(initial=0.0) <= room * max(scale, float(np.abs(c).max(initial=0.0))))
 
-            scale, room = float(np.abs(j).max(initial=0.0)), max(1e-6, 100 * p.relative)
-
-            def like(b: Array, c: Array, scale: float = scale, room: float = room) -> bool:
-                return bool(np.abs(b - c).max(initial=0.0) <= room * max(scale, float(np.abs(c).max(initial=0.0))))
-
-            if not scale or like(a, j):
-                continue
-            for cause, v, text in (
-                ("missing-cross-terms", a / (h * (1 - h)), "only the diagonal h (1 - h) of the softmax Jacobian is applied"),
-                ("missing-normalizer-term", a / h, "only h of the softmax Jacobian is applied: the term - h <h, g> is missing"),
-                ("fused-twice", a, "the softmax Jacobian is left out, as if a loss had fused it"),
-            ):
-                if like(through(v), j):
+        if not scale or like(a, j) or not np.isfinite(a).all():
+            continue
+        gap, size = np.abs(a - j).max(axis=1), np.maximum(np.abs(a), np.abs(j)).max(axis=1)
+        if (gap[size > 1e-9 * scale] <= 1e-6 * size[size > 1e-9 * scale]).any():
+            continue  # right for some samples: those that are wrong are special
+        for whose, h in _distributions(p, axis):
+            for cause, v, back, text in _softmax_slips(h, a):
+                if like(back, j) and not like(v, np.zeros_like(v)):
                     return found(
                         p,
                         cause,
                         0.96,
-                        f"a softmax lies between {p.name} and the output (its probabilities multiply {q.name}), and in your gradient "
-                        f"of {p.name} {text}",
-                        "dz = h * (g - (h * g).sum(axis, keepdims=True)) at the softmax, then on to its inputs",
+                        f"a softmax lies between {p.name} and the output ({whose}), and in your gradient of {p.name} {text}",
+                        "dz = h * (g - (h * g).sum(axis, keepdims=True)) at the softmax, then on to its inputs; with cross-entropy "
+                        "fused, dz = h - t at once",
                         f"{p.name}, inside",
                         axis=axis,
                         form="inside",
                     )
     return None
+
+
+def _softmax_slips(h: Array, a: Array) -> Iterator[tuple[str, Array, Array, str]]:
+    """(cause, the upstream gradient that A would come from, the right gradient for it, what A has)."""
+
+    def softmax(v: Array) -> Array:
+        return np.asarray(h * (v - (h * v).sum(axis=1, keepdims=True)))
+
+    def log_softmax(v: Array) -> Array:
+        return np.asarray(v - h * v.sum(axis=1, keepdims=True))
+
+    cells = "only the diagonal h (1 - h) of the softmax Jacobian is applied"
+    with np.errstate(all="ignore"):
+        for cause, v, right, text in (
+            ("missing-cross-terms", a / (h * (1 - h)), softmax, cells),
+            ("missing-normalizer-term", a / h, softmax, "only h of the softmax Jacobian is applied: the term - h <h, g> is missing"),
+            ("fused-twice", a, softmax, "the softmax Jacobian is left out, as if a loss had fused it"),
+            ("rows-summed", a / (1 - h.shape[1] * h), log_softmax, "the log-softmax Jacobian is summed over its rows"),
+            ("missing-cross-terms", a / (1 - h), log_softmax, "only the diagonal 1 - h of the log-softmax Jacobian is applied"),
+            ("missing-normalizer-term", a, log_softmax, "the term - h sum(g) of the log-softmax is missing"),
+        ):
+            if np.isfinite(v).all():
+                yield cause, v, right(v), text
+
+
+def _distributions(p: Pair, axis: int) -> Iterator[tuple[str, Array]]:
+    """Probabilities (outputs, size, 1 or rest) that may belong to a softmax along the axis of x."""
+    size = p.x.shape[axis]
+    for q in p.others.values():
+        if q.input != p.input and (h := _probabilities(q, size)) is not None:
+            yield f"its probabilities multiply {q.name}", h[:, :, None]
+    z = np.moveaxis(p.x, axis, 0).reshape(size, -1)
+    if np.isfinite(z).all() and not (same_shape(p) and p.x.ndim > 0 and z.size == size):
+        e = np.exp(z - z.max(axis=0))
+        yield f"that of {p.name}", np.asarray((e / e.sum(axis=0))[None])
 
 
 def _probabilities(q: Pair, size: int) -> Array | None:

@@ -196,11 +196,11 @@ def _at(p: Pair, k: int, value: Array, base: list[Array]) -> Array | None:
             return None
         # one column first: most candidates fail there
         column = int(np.argmax(np.abs(p.analytical).max(axis=0)))
-        first = measure(ev, p.input, p.analytical, inputs, [column])
+        first = measure(ev, p.input, None, inputs, [column])
         if not (
             np.abs(first.numerical - p.analytical)[:, column] <= 1e-4 * np.abs(p.analytical).max() + 10 * first.error[:, column]
         ).all():
             return None
-        return measure(ev, p.input, p.analytical, inputs).numerical
+        return measure(ev, p.input, None, inputs).numerical
     except Exception:
         return None

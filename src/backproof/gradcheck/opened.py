@@ -1,0 +1,174 @@
+"""Look inside a network: what its weights' gradients say of the layers between them.
+
+At one sample, an output depends on a weight matrix W through the pre-activation z = u W alone, u being what enters the layer. Then
+every row of W's Jacobian is one outer product, u (x) dy/dz, and so is every row of the claimed one: u is found, and with it the
+Jacobian with respect to z, numerical and claimed. Moving z by dz is moving W by u dz / |u|^2. So the rest of the network behind
+W becomes a Subject with the one input z, to which all rules apply: a softmax Jacobian applied twice behind three other layers
+shows there as plainly as in a layer of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.gradcheck.evaluate import Evaluator, is_float
+from backproof.gradcheck.findings import Finding
+from backproof.gradcheck.rules import diagnose
+from backproof.gradcheck.subject import Arrays, Gradients, Subject
+from backproof.gradcheck.values import WHOLE, Pair, analytical_jacobian, measure
+
+SURE = 0.9  # findings less sure than this one are looked into
+ACTIVATIONS = (
+    lambda z: z,
+    np.tanh,
+    lambda z: 0.5 * (1 + np.tanh(z / 2)),
+    lambda z: np.maximum(z, 0),
+    lambda z: np.logaddexp(0, z),
+    lambda z: z * 0.5 * (1 + np.tanh(z / 2)),
+    np.sin,
+)
+
+
+class Behind(Subject):
+    """All that follows a weight matrix, as a function of its pre-activation z, (h,), for one sample."""
+
+    def __init__(self, ev: Evaluator, inputs: Sequence[Array], k: int, u: Array, z: Array, flipped: bool) -> None:
+        self.ev, self.point, self.k, self.u, self.flipped = ev, list(inputs), k, u / (u @ u), flipped
+        self.name = f"what follows {ev.subject.names[k]}"
+        self.inputs, self.names, self.wrt, self.arguments = (z,), (f"the pre-activation behind {ev.subject.names[k]}",), (0,), 1
+        self.floats = [y for y in ev.forward(inputs) if is_float(y)]
+
+    def _at(self, z: Array) -> list[Array]:
+        change = np.outer(self.u, np.asarray(z, dtype=np.float64) - self.inputs[0])
+        return self.ev.perturbed(self.k, self.point[self.k] + (change.T if self.flipped else change), self.point)
+
+    def forward(self, inputs: Sequence[Array]) -> Arrays:
+        return tuple(y for y in self.ev.forward(self._at(inputs[0])) if is_float(y))
+
+    def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
+        given = iter(upstream)
+        shapes = self.ev.forward(self._at(inputs[0]))
+        whole = [next(given) if is_float(y) else np.zeros_like(y) for y in shapes]
+        grad = self.ev.backward(whole, self._at(inputs[0]))[self.k]
+        if grad is None:
+            return (None,)
+        matrix = np.asarray(grad, dtype=np.float64)
+        return (self.u @ (matrix.T if self.flipped else matrix),)
+
+
+def opened(ev: Evaluator, pairs: dict[int, Pair]) -> list[Finding]:
+    """Findings about the layers behind the weights whose gradients are wrong; the surest only."""
+    wrong = [k for k, p in pairs.items() if p.x.ndim == 2 and p.wrong.any()]
+    best: list[Finding] = []
+    for inputs in _one_sample(ev) if wrong else ():
+        try:
+            best = [f for k in wrong for f in _behind(ev, inputs, k)]
+        except Exception:  # the code does not take one sample
+            continue
+        if best:
+            break
+    return sorted(best, key=lambda f: -f.confidence)[:1]
+
+
+def _one_sample(ev: Evaluator) -> Iterator[list[Array]]:
+    """The inputs with the first sample of the batch alone: of all arrays of its length, or of the first and of whole numbers."""
+    size = ev.point[0].shape[:1]
+    for chosen in (lambda k, x: True, lambda k, x: k == 0 or x.dtype.kind in "iub"):
+        inputs = [
+            x[:1] if x.ndim and x.shape[:1] == size and k < ev.subject.arguments and chosen(k, x) else x
+            for k, x in enumerate(ev.point)
+        ]
+        yield inputs
+
+
+def _behind(ev: Evaluator, inputs: list[Array], k: int) -> list[Finding]:
+    claimed = _jacobian(ev, inputs, k)
+    if claimed is None or len(claimed) > WHOLE:
+        return []
+    p = measure(ev, k, claimed, inputs)
+    for flipped in (False, True):
+        j, a = (np.swapaxes(m, 1, 2) if flipped else m for m in (x.reshape(-1, *p.x.shape) for x in (p.numerical, p.analytical)))
+        d, h = j.shape[1:]
+        if d < 2 or h < 2:
+            continue
+        vectors, sizes, _ = np.linalg.svd(np.swapaxes(j, 0, 1).reshape(d, -1), full_matrices=False)
+        if not sizes[0] or (len(sizes) > 1 and sizes[1] > 1e-6 * sizes[0]):
+            continue
+        u = vectors[:, 0]
+        if np.abs(a - u[:, None] * np.einsum("d,mdh->mh", u, a)[:, None]).max() > 1e-6 * np.abs(a).max():
+            continue
+        u = _scaled(ev, inputs, u)
+        weight = p.x.T if flipped else p.x
+        z = u @ weight + _bias(ev, inputs, np.einsum("d,mdh->mh", u, j) / (u @ u))
+        stage = Evaluator(Behind(ev, inputs, k, u, z, flipped))
+        found = _diagnosed(stage, _others(ev, inputs, k))
+        return [dataclasses.replace(f, input=k, name=p.name, where=f"behind {p.name}: {f.where}") for f in found]
+    return []
+
+
+def _jacobian(ev: Evaluator, inputs: list[Array], k: int) -> Array | None:
+    """The claimed Jacobian of input k there; the outputs may have other shapes than at the point of the check."""
+    outputs = ev.forward(inputs)
+    floats = [i for i, y in enumerate(outputs) if is_float(y)]
+    rows = []
+    for i in floats:
+        for at in range(outputs[i].size):
+            upstream = [np.zeros_like(y) for y in outputs]
+            upstream[i].flat[at] = 1.0
+            grad = ev.backward(upstream, inputs)[k]
+            if grad is None or grad.shape != inputs[k].shape:
+                return None
+            rows.append(np.asarray(grad, dtype=np.float64).ravel())
+    return np.array(rows)
+
+
+def _scaled(ev: Evaluator, inputs: list[Array], u: Array) -> Array:
+    """u as what it is: a sample, or an activation of a sample's first layer; else as it was found, of length 1."""
+    floats = [np.asarray(x, dtype=np.float64) for x in inputs if is_float(x)]
+    samples = [x.ravel() for x in floats if x.ndim and x.size == x.shape[-1]]
+    entering = list(samples)
+    for x in samples:
+        for w in (v for m in floats if m.ndim == 2 for v in (m, m.T)):
+            if w.shape[0] == x.size and w.shape[1] == u.size:
+                entering += [x @ w + b for b in [0.0, *(s for s in samples if s.size == u.size)]]
+    for v in entering:
+        if v.size != u.size:
+            continue
+        for f in ACTIVATIONS:
+            with np.errstate(all="ignore"):
+                guess = f(v)
+            size = np.linalg.norm(guess)
+            if np.isfinite(size) and size and abs(abs(guess @ u) / size - 1) < 1e-10:
+                return np.asarray(guess)
+    return u
+
+
+def _bias(ev: Evaluator, inputs: list[Array], j: Array) -> Array | float:
+    """The input that is added to the pre-activation: its Jacobian is that of z."""
+    for i in ev.subject.wrt:
+        x = inputs[i]
+        if x.size == j.shape[1] and x.ndim <= 2:
+            q = measure(ev, i, None, inputs).numerical
+            if np.abs(q - j).max() <= 1e-6 * np.abs(j).max():
+                return np.asarray(x, dtype=np.float64).ravel()
+    return 0.0
+
+
+def _others(ev: Evaluator, inputs: list[Array], k: int) -> dict[int, Pair]:
+    small = [i for i in ev.subject.wrt if i != k and 0 < inputs[i].size <= WHOLE]
+    return {i: measure(ev, i, None, inputs) for i in small}
+
+
+def _diagnosed(stage: Evaluator, others: dict[int, Pair]) -> list[Finding]:
+    claimed = analytical_jacobian(stage, [0])
+    if claimed is None:
+        return []
+    p = measure(stage, 0, claimed[0])
+    if not p.wrong.any():
+        return []
+    p.others = {-1 - i: q for i, q in others.items()}  # the stage's own input has position 0
+    return [f for f in diagnose(p)[:1] if f.cause != "unknown" and f.confidence >= 0.6]
