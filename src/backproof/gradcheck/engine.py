@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from backproof.gradcheck import structure
-from backproof.gradcheck.differences import KINK
+from backproof.gradcheck.differences import JUMP, KINK, UNKNOWN
 from backproof.gradcheck.evaluate import EPS, Evaluator
 from backproof.gradcheck.findings import Comparison, Finding, Report
+from backproof.gradcheck.kinks import joint_ties, kink_note, widen_at_kinks
 from backproof.gradcheck.locate import located, shrunk
 from backproof.gradcheck.opened import SURE, opened
 from backproof.gradcheck.orders import forward_mode, symmetric
@@ -23,7 +24,7 @@ from backproof.gradcheck.state import stale
 from backproof.gradcheck.strides import strides
 from backproof.gradcheck.subject import Subject
 from backproof.gradcheck.values import LIMIT, WHOLE, Pair, analytical_jacobian, directions, measure
-from backproof.gradcheck.verdicts import at_special_point, joint_ties, kink_note, low_precision, on_manifold, widen_at_kinks
+from backproof.gradcheck.verdicts import at_special_point, low_precision, on_manifold
 
 Progress = Callable[[int, int, str], None]
 
@@ -59,18 +60,7 @@ class Examination:
         if finding is not None:
             return self.report([finding])
         if getattr(self.subject, "seeded", False):
-            self.findings.append(
-                Finding(
-                    "nondeterministic",
-                    0.95,
-                    None,
-                    "forward",
-                    "the forward draws random numbers from the global generator: every call gives another answer "
-                    "(the values below were compared with the same numbers drawn in each call)",
-                    "switch to evaluation mode (model.eval()), or draw from a generator seeded at each call",
-                    {"pass": "forward"},
-                )
-            )
+            self.findings.append(structure.draws())
         self.notes += getattr(self.subject, "notes", ())
         if ev.center.size == 0 or not any(ev.point[k].size for k in self.subject.wrt):
             self.notes.append("nothing to compare: the inputs or the outputs are empty")
@@ -173,6 +163,10 @@ class Examination:
                 self.notes.append(
                     f"{self.subject.names[k]}: {d.undecided} of {d.count} products could not be told (a kink, or too much rounding)"
                 )
+        jumps = any(((p.kind == JUMP) | (p.kind == UNKNOWN)).any() for p in pairs.values())
+        if jumps and (finding := structure.repeatable_forward(ev, 24)) is not None:  # a rare draw that two calls did not show
+            self.findings.append(finding)
+            return True
         for p in pairs.values():
             p.others = pairs
             self.judge(p)
@@ -260,7 +254,8 @@ class Examination:
                 return False
             if again.ok:
                 return False
-            same = again.findings[0].cause == first.cause or first.where.startswith("behind ")  # which the smaller case is not asked
+            # a smaller network is not opened again
+            same = again.findings[0].cause == first.cause or first.where.startswith("behind ")
             return same and again.findings[0].input == first.input
 
         return lines(smallest(self.subject, fails))

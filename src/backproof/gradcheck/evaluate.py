@@ -135,16 +135,18 @@ class Evaluator:
     def _noise(self, inputs: Arrays, epsilon: float) -> float:
         """The relative noise of the forward: `epsilon`, unless small moves show that it rounds more coarsely inside (a cast to
         float32)."""
-        if epsilon > EPS or not self.subject.wrt:
+        if not self.subject.wrt:
             return epsilon
         base = [np.asarray(x, dtype=np.float64) for x in inputs]
         rng = np.random.default_rng(12)
         moves = {k: rng.normal(size=base[k].shape) * np.where(base[k] == 0, 1.0, np.abs(base[k])) for k in self.subject.wrt}
 
         def moved(by: float) -> Array:
-            there = [base[k] + by * moves[k] if k in moves else inputs[k] for k in range(len(inputs))]
+            there = [(base[k] + by * moves[k]).astype(inputs[k].dtype) if k in moves else inputs[k] for k in range(len(inputs))]
             return self.join(self.forward(there))
 
+        if epsilon > EPS:  # half precision hidden in single: that is told by the digits of the outputs
+            return max(epsilon, granularity(np.concatenate([moved(by) for by in (0.0, 0.01, -0.02)])))
         return max(epsilon, 2.0**-23) if _staircase(moved) or _noisy(moved) else epsilon
 
 
@@ -170,6 +172,22 @@ def _noisy(moved: Callable[[float], Array]) -> bool:
         if levels[-1] <= 1e-9:
             return False
     return levels[1] > 0.3 * levels[0] and levels[0] < 1e-5
+
+
+def granularity(numbers: Array | None) -> float:
+    """The precision that the numbers themselves have: 1 for integers, 2^-23 if float32 holds each of them, and so on."""
+    if numbers is None or not numbers.size:
+        return EPS
+    if not is_float(numbers):
+        return 1.0
+    values = np.unique(np.abs(np.asarray(numbers, dtype=np.float64)))
+    with np.errstate(all="ignore"):
+        for dtype, epsilon, bits in ((np.float16, 2.0**-10, 6), (np.float32, 2.0**-23, 11)):
+            mantissas = np.frexp(values)[0] * 2.0**bits
+            telling = np.isfinite(values) & (mantissas != np.round(mantissas))  # others, as 0.125, are in every precision
+            if telling.sum() >= 8 and np.array_equal(values[telling].astype(dtype).astype(np.float64), values[telling]):
+                return epsilon
+    return max(EPS, spacing(numbers.dtype))
 
 
 def _copy(x: Array) -> Array:

@@ -66,6 +66,8 @@ def opened(ev: Evaluator, pairs: dict[int, Pair]) -> list[Finding]:
     best: list[Finding] = []
     for inputs in _one_sample(ev) if wrong else ():
         try:
+            if not _is_first_sample(ev, inputs):
+                continue
             best = [f for k in wrong for f in _behind(ev, inputs, k)]
         except Exception:  # the code does not take one sample
             continue
@@ -77,12 +79,20 @@ def opened(ev: Evaluator, pairs: dict[int, Pair]) -> list[Finding]:
 def _one_sample(ev: Evaluator) -> Iterator[list[Array]]:
     """The inputs with the first sample of the batch alone: of all arrays of its length, or of the first and of whole numbers."""
     size = ev.point[0].shape[:1]
-    for chosen in (lambda k, x: True, lambda k, x: k == 0 or x.dtype.kind in "iub"):
-        inputs = [
-            x[:1] if x.ndim and x.shape[:1] == size and k < ev.subject.arguments and chosen(k, x) else x
+    for everything in (True, False):
+        yield [
+            x[:1] if x.shape[:1] == size and k < ev.subject.arguments and (everything or k == 0 or x.dtype.kind in "iub") else x
             for k, x in enumerate(ev.point)
         ]
-        yield inputs
+
+
+def _is_first_sample(ev: Evaluator, inputs: list[Array]) -> bool:
+    """Whether outputs that have a batch axis are those of the whole batch, first row; not so where a weight was cut by mistake."""
+    batch = ev.point[0].shape[:1]
+    return all(
+        whole.shape[:1] != batch or (one.shape == (1, *whole.shape[1:]) and np.allclose(one, whole[:1], rtol=1e-6))
+        for one, whole in zip(ev.forward(inputs), ev.forward(ev.point), strict=True)
+    )
 
 
 def _behind(ev: Evaluator, inputs: list[Array], k: int) -> list[Finding]:
@@ -96,18 +106,40 @@ def _behind(ev: Evaluator, inputs: list[Array], k: int) -> list[Finding]:
         if d < 2 or h < 2:
             continue
         vectors, sizes, _ = np.linalg.svd(np.swapaxes(j, 0, 1).reshape(d, -1), full_matrices=False)
-        if not sizes[0] or (len(sizes) > 1 and sizes[1] > 1e-6 * sizes[0]):
+        if not sizes[0]:
+            continue
+        if len(sizes) > 1 and sizes[1] > 1e-6 * sizes[0]:
             continue
         u = vectors[:, 0]
         if np.abs(a - u[:, None] * np.einsum("d,mdh->mh", u, a)[:, None]).max() > 1e-6 * np.abs(a).max():
             continue
         u = _scaled(ev, inputs, u)
         weight = p.x.T if flipped else p.x
-        z = u @ weight + _bias(ev, inputs, np.einsum("d,mdh->mh", u, j) / (u @ u))
+        z = np.asarray(u @ weight) + _bias(ev, inputs, np.einsum("d,mdh->mh", u, j) / (u @ u))
         stage = Evaluator(Behind(ev, inputs, k, u, z, flipped))
         found = _diagnosed(stage, _others(ev, inputs, k))
         return [dataclasses.replace(f, input=k, name=p.name, where=f"behind {p.name}: {f.where}") for f in found]
-    return []
+    return [] if (lost := _used_once(p)) is None else [lost]
+
+
+def _used_once(p: Pair) -> Finding | None:
+    """At one sample each row of J is a sum of outer products (time steps, tied layers), and each of A is one."""
+    j, a = (m.reshape(-1, *p.x.shape) for m in (p.numerical, p.analytical))
+    if min(p.x.shape) < 2 or not np.any(a):
+        return None
+    uses = np.linalg.matrix_rank(j, tol=1e-6 * np.abs(j).max())
+    if uses.min() < 2 or np.linalg.matrix_rank(a, tol=1e-9 * np.abs(a).max()).max() > 1:
+        return None
+    return Finding(
+        "missing-accumulation",
+        0.9,
+        p.input,
+        p.name,
+        f"{p.name} is used several times on the way to the output of one sample, and your gradient is that of one use",
+        "add the gradients of all uses (time steps, tied layers): dW += ..., do not overwrite",
+        {"counted": 1},
+        p.name,
+    )
 
 
 def _jacobian(ev: Evaluator, inputs: list[Array], k: int) -> Array | None:
@@ -134,7 +166,7 @@ def _scaled(ev: Evaluator, inputs: list[Array], u: Array) -> Array:
     for x in samples:
         for w in (v for m in floats if m.ndim == 2 for v in (m, m.T)):
             if w.shape[0] == x.size and w.shape[1] == u.size:
-                entering += [x @ w + b for b in [0.0, *(s for s in samples if s.size == u.size)]]
+                entering += [x @ w, *(x @ w + b for b in samples if b.size == u.size)]
     for v in entering:
         if v.size != u.size:
             continue

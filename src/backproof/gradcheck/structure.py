@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backproof.arrays import Array
-from backproof.gradcheck.evaluate import EPS, Evaluator, is_float, silent, spacing
+from backproof.gradcheck.evaluate import EPS, Evaluator, granularity, is_float, silent, spacing
 from backproof.gradcheck.findings import Finding
 
 
@@ -35,24 +35,8 @@ def differ(a: Array | None, b: Array | None, epsilon: float, loudest: float = 0.
     return off if off > 1e4 * epsilon else 0.0
 
 
-def granularity(grad: Array | None) -> float:
-    """The precision that the numbers themselves have: 1 for integers, 2^-23 if float32 holds each of them, and so on."""
-    if grad is None or not grad.size:
-        return EPS
-    if not is_float(grad):
-        return 1.0
-    values = np.unique(np.abs(np.asarray(grad, dtype=np.float64)))
-    with np.errstate(all="ignore"):
-        for dtype, epsilon, bits in ((np.float16, 2.0**-10, 6), (np.float32, 2.0**-23, 11)):
-            mantissas = np.frexp(values)[0] * 2.0**bits
-            telling = np.isfinite(values) & (mantissas != np.round(mantissas))  # others, as 0.125, are in every precision
-            if telling.sum() >= 8 and np.array_equal(values[telling].astype(dtype).astype(np.float64), values[telling]):
-                return epsilon
-    return max(EPS, spacing(grad.dtype))
-
-
-def repeatable_forward(ev: Evaluator) -> Finding | None:
-    runs = [ev.outputs, ev.forward(ev.given), ev.forward(ev.given)]
+def repeatable_forward(ev: Evaluator, calls: int = 2) -> Finding | None:
+    runs = [ev.outputs, *(ev.forward(ev.given) for _ in range(calls))]
     if (same := getattr(ev.subject, "same_instance", None)) is not None:
         with silent():
             runs += same([np.array(x) for x in ev.given])
@@ -68,6 +52,20 @@ def repeatable_forward(ev: Evaluator) -> Finding | None:
         "make the call repeatable: draw the mask from a generator seeded at each call, pass the mask in, or switch to "
         "evaluation mode",
         {"relative_difference": off, "pass": "forward"},
+    )
+
+
+def draws() -> Finding:
+    """For a forward that the adapter has seen to draw from the global generator."""
+    return Finding(
+        "nondeterministic",
+        0.95,
+        None,
+        "forward",
+        "the forward draws random numbers from the global generator: every call gives another answer "
+        "(the values below were compared with the same numbers drawn in each call)",
+        "switch to evaluation mode (model.eval()), or draw from a generator seeded at each call",
+        {"pass": "forward"},
     )
 
 
@@ -133,7 +131,7 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
     if m == 0:
         return []
     g1, g2 = rng.normal(size=m) + 0.1, rng.normal(size=m) - 0.2
-    big = 1000.0 if ev.backward_epsilon <= 2.0**-23 else 16.0
+    big = 1024.0 if ev.backward_epsilon <= 2.0**-23 else 16.0  # a power of two: rounding does not depend on it
     b = {
         name: ev.vjp(v)
         for name, v in [("1", g1), ("2", g2), ("sum", g1 + g2), ("0", np.zeros(m)), ("big", big * g1), ("small", g1 / big)]
@@ -155,7 +153,9 @@ def linearity(ev: Evaluator, rng: np.random.Generator) -> list[Finding]:
         if len({v.shape for v in r.values()}) > 1 or not all(np.isfinite(v).all() for v in r.values()):
             continue
         scale = max(float(np.abs(r["1"]).max(initial=0.0)), float(np.abs(r["2"]).max(initial=0.0)))
-        epsilon = max(ev.backward_epsilon, ev.epsilon, *(granularity(part[k]) for part in b.values()))
+        parts = [g for part in b.values() if (g := part[k]) is not None]
+        together = np.concatenate([g.ravel() for g in parts])
+        epsilon = max(ev.backward_epsilon, ev.epsilon, granularity(together), *(granularity(g) for g in parts))
         if epsilon >= 1:
             continue  # whole numbers: a matter of dtype
         tiny = 1e5 * epsilon if epsilon <= EPS else 300 * epsilon

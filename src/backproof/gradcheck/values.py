@@ -10,8 +10,7 @@ import numpy as np
 
 from backproof.arrays import Array, Shape
 from backproof.gradcheck.differences import EDGE, JUMP, KINK, QUICK_STEPS, SMOOTH, UNKNOWN, quick, slope
-from backproof.gradcheck.evaluate import EPS, Evaluator
-from backproof.gradcheck.structure import granularity
+from backproof.gradcheck.evaluate import EPS, Evaluator, granularity
 
 WHOLE = 48  # the whole Jacobian is formed up to so many inputs and outputs; more are looked at along directions first
 LIMIT = 1200  # and up to so many inputs once something is wrong
@@ -60,7 +59,7 @@ class Pair:
             outside = (self.analytical < self.low - slack) | (self.analytical > self.high + slack)
         decided = np.isfinite(self.error) & (self.kind != JUMP) & (self.kind != UNKNOWN)
         # where a column has no derivative, its nan in the rows of other outputs is 0 * inf, of a one-hot upstream gradient
-        broken = ~np.isfinite(self.analytical) & ~(self.kind == JUMP).any(axis=0, keepdims=True)
+        broken = ~np.isfinite(self.analytical) & ~((self.kind == JUMP) | (self.kind == UNKNOWN)).any(axis=0, keepdims=True)
         with np.errstate(all="ignore"):  # a constant that is stored in float32 (1/6, say) is right to float32, in any dtype
             single = (self.analytical.astype(np.float32) == self.analytical) & (
                 np.abs(self.analytical - self.numerical) <= 2.0**-22 * np.abs(self.numerical)

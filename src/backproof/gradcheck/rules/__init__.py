@@ -6,7 +6,18 @@ Each is independent of the others; the table's order breaks ties of confidence.
 from collections.abc import Callable
 
 from backproof.gradcheck.findings import Finding
-from backproof.gradcheck.rules import contributions, coupling, entries, exchanged, factors, forms, inside, other_point, wrong_point
+from backproof.gradcheck.rules import (
+    contributions,
+    coupling,
+    entries,
+    exchanged,
+    factors,
+    forms,
+    inside,
+    other_point,
+    statistics,
+    wrong_point,
+)
 from backproof.gradcheck.values import Pair
 
 RULES: tuple[Callable[[Pair], Finding | None], ...] = (
@@ -30,9 +41,10 @@ RULES: tuple[Callable[[Pair], Finding | None], ...] = (
     inside.lost_use,
     forms.rows_summed,
     coupling.batch_coupling,
-    contributions.missing_normalizer,
-    contributions.missing_reduced_term,
-    contributions.softmax_behind,
+    statistics.missing_normalizer,
+    statistics.missing_reduced_term,
+    statistics.projected,
+    statistics.softmax_behind,
     entries.some_entries,
 )
 

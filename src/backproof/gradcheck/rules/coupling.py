@@ -37,15 +37,15 @@ def wrong_axis(p: Pair) -> Finding | None:
             fix,
             backward=[slip],
         )
-    if (slip := _normalised_elsewhere(p)) is not None:
+    if (pair := _normalised_elsewhere(p)) is not None:
         return found(
             p,
             "wrong-axis",
             0.92,
-            f"the derivatives of each output sum to one number along axis {slip[0]} of {p.name}; your gradient's do along axis {slip[1]}",
+            f"the derivatives of each output sum to one number along axis {pair[0]} of {p.name}, yours along axis {pair[1]}",
             fix,
-            forward=[slip[0]],
-            backward=[slip[1]],
+            forward=[pair[0]],
+            backward=[pair[1]],
         )
     kept = tuple(s for s in out if s != 1)
     for axis in range(p.x.ndim):

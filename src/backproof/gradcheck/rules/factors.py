@@ -67,7 +67,9 @@ def missing_factor(p: Pair) -> Finding | None:
             if not ok or d is None or np.ptp(d[np.isfinite(d)]) <= 1e-5 * np.abs(d[np.isfinite(d)]).max(initial=1e-300):
                 continue
             name = _recognise(p, d, side)
-            if name.startswith("step(y)") and (much == "too much" or any(x.dtype.kind in "iu" for x in p.inputs)):
+            if name.startswith("step(y)") and (
+                much == "too much" or _whole_samples(p) or any(x.dtype.kind in "iu" for x in p.inputs)
+            ):
                 name = ""  # no rectifier's mask: outputs are 0 where labels are ignored, where a factor is 0
             elementwise = same_shape(p) and not (significant(p, j) & ~np.eye(len(j), dtype=bool)).any()
             mask, unsure = bool(np.all(np.isclose(d, 0) | np.isclose(d, 1))), False
@@ -100,6 +102,13 @@ def missing_factor(p: Pair) -> Finding | None:
     return None
 
 
+def _whole_samples(p: Pair) -> bool:
+    """Whether the outputs of each sample are all 0 or all not: no rectifier's pattern, unless there is one output a sample."""
+    y = p.outputs[0]
+    zero = (y == 0).reshape(len(y), -1) if y.ndim else np.ones((1, 1), dtype=bool)
+    return bool((zero.all(axis=1) | ~zero.any(axis=1)).all()) and not same_shape(p)
+
+
 def _confidence(name: str, unsure: bool) -> float:
     """Any elementwise slip is a factor of some kind: unless the factor is known, that is hardly an explanation."""
     return 0.45 if unsure else 0.8 if not name else 0.959 if name.startswith("step(y)") else 0.95
@@ -109,7 +118,7 @@ def _at_other_points(p: Pair, d: Array, side: str, much: str) -> str:
     """d = c_i F(x_i) with a number c_i for each entry that only the code knows (weights, exponents, old values): then at another
     point d changes by F(x'_i) / F(x_i), with F = 1 for a factor that stays as it is."""
     ev, x = p.function, p.x
-    if side == "input" and len(p.numerical) > 1 or side == "output" and p.x.size != len(d):
+    if (side == "input" and len(p.numerical) > 1) or (side == "output" and p.x.size != len(d)):
         return ""
     columns = np.flatnonzero(np.abs(d) > 1e-6 * np.abs(d).max())[:6]
     rows = columns if len(p.numerical) > 1 else np.zeros_like(columns)
@@ -127,7 +136,8 @@ def _at_other_points(p: Pair, d: Array, side: str, much: str) -> str:
         whole, part = pair if much == "missing" else pair[::-1]
         with np.errstate(all="ignore"):
             changes.append((moved.ravel()[columns], (whole / part)[rows, columns] / d[columns]))
-    for text, f in {"1": np.ones_like, **FACTORS}.items():
+    ones: dict[str, Callable[[Array], Array]] = {"1": np.ones_like}
+    for text, f in (ones | FACTORS).items():
         with np.errstate(all="ignore"):
             here = np.asarray(f(x.ravel()[columns]), dtype=float)
             fits = [np.allclose(change, np.asarray(f(moved), dtype=float) / here, rtol=1e-4) for moved, change in changes]

@@ -53,7 +53,7 @@ def hidden_factor(p: Pair) -> Finding | None:
             p,
             "missing-factor",
             _sureness(known, mask),
-            f"the gradient of {p.name} {verb} a factor of hidden units, the same for all that leads to a unit or away from it: {what}",
+            f"the gradient of {p.name} {verb} a factor of hidden units, one for all that leads to a unit or away from it: {what}",
             ("multiply the error at the hidden units" if much == "missing" else "do not multiply the error at the hidden units")
             + " by their activation's derivative (or mask, or scale) before it goes on",
             f"{p.name}, inside",
@@ -170,7 +170,12 @@ def _softmax_slips(h: Array, a: Array) -> Iterator[tuple[str, Array, Array, str]
     with np.errstate(all="ignore"):
         for cause, v, right, text in (
             ("missing-cross-terms", a / (h * (1 - h)), softmax, cells),
-            ("missing-normalizer-term", a / h, softmax, "only h of the softmax Jacobian is applied: the term - h <h, g> is missing"),
+            (
+                "missing-normalizer-term",
+                a / h,
+                softmax,
+                "only h of the softmax Jacobian is applied: the term - h <h, g> is missing",
+            ),
             ("fused-twice", a, softmax, "the softmax Jacobian is left out, as if a loss had fused it"),
             ("rows-summed", a / (1 - h.shape[1] * h), log_softmax, "the log-softmax Jacobian is summed over its rows"),
             ("missing-cross-terms", a / (1 - h), log_softmax, "only the diagonal 1 - h of the log-softmax Jacobian is applied"),
@@ -215,7 +220,8 @@ def lost_use(p: Pair) -> Finding | None:
             0.9,
             f"{p.name} is used several times on the way to the output, and your gradient counts a part of the uses: {how}",
             "add the gradients of all uses (tied weights, both sides of a product, every time step): dW += ...",
-            **evidence,
+            uses=evidence["uses"],
+            counted=evidence["counted"],
         )
     return None
 
@@ -259,6 +265,6 @@ def _degrees(p: Pair) -> Iterator[tuple[str, dict[str, int]]]:
         degrees.append(round(d))
     if 0 < degrees[1] < degrees[0]:
         yield (
-            f"the output is of degree {degrees[0]} in {p.name} (J x = {degrees[0]} f), your gradient is that of degree {degrees[1]}",
+            f"the output is of degree {degrees[0]} in {p.name} (J x = {degrees[0]} f), by your gradient of degree {degrees[1]}",
             {"uses": degrees[0], "counted": degrees[1]},
         )

@@ -55,7 +55,7 @@ def other_point(p: Pair) -> Finding | None:
                     for text, wrong in slips.items():
                         ratio = wrong / right
                         if np.isfinite(ratio).all() and np.ptp(ratio) > 1e-3 and np.allclose(d, ratio, rtol=1e-4, atol=1e-7):
-                            return found(p, "derivative-at-wrong-point", 0.955, f"the gradient of {p.name} uses {text}", FIX, point=text)
+                            return _slip(p, text)
     for e, arrays in _differences(p):
         for name, term in TERMS.items():
             for what, v in arrays:
@@ -67,15 +67,26 @@ def other_point(p: Pair) -> Finding | None:
                     c = float(e @ t / (t @ t))
                     if abs(c) > 1e-9 and np.abs(e - c * t).max() <= 1e-5 * np.abs(e).max():
                         text = f"{name}({instead}) where {name}({what}) belongs"
-                        return found(p, "derivative-at-wrong-point", 0.95, f"the gradient of {p.name} uses {text}", FIX, point=text)
+                        return _slip(p, text)
     return None
+
+
+def _slip(p: Pair, text: str) -> Finding:
+    return found(p, "derivative-at-wrong-point", 0.955, f"the gradient of {p.name} uses {text}", FIX, point=text)
+
+
+def _values(p: Pair) -> tuple[list[tuple[str, Array]], list[tuple[str, Array]]]:
+    """What goes in and what comes out, flat, with names."""
+    real = [(k, x) for k, x in enumerate(p.inputs) if x.dtype.kind == "f"]
+    inputs = [(p.name if k == p.input else f"input {k}", np.asarray(x, dtype=float).ravel()) for k, x in real]
+    names = ["the output"] if len(p.outputs) == 1 else [f"output {i}" for i in range(len(p.outputs))]
+    return inputs, [(name, y.ravel().astype(float)) for name, y in zip(names, p.outputs, strict=True)]
 
 
 def _factors(p: Pair) -> Iterator[tuple[list[tuple[str, Array]], Array]]:
     """(candidate values, d) with A = J D for d along the inputs, or A = D J for d along the rows of one output."""
     j, a = p.numerical, p.analytical
-    inputs = [(f"input {k}" if k != p.input else p.name, np.asarray(x, dtype=float).ravel()) for k, x in enumerate(p.inputs) if _is_real(x)]
-    outputs = [("the output" if len(p.outputs) == 1 else f"output {i}", y.ravel().astype(float)) for i, y in enumerate(p.outputs)]
+    inputs, outputs = _values(p)
     if (d := _ratio(p, a, j, axis=0)) is not None:
         yield [(name, v) for name, v in inputs if v.size == d.size], d
     at = 0
@@ -101,9 +112,7 @@ def _ratio(p: Pair, a: Array, j: Array, axis: int) -> Array | None:
 
 def _differences(p: Pair) -> Iterator[tuple[Array, list[tuple[str, Array]]]]:
     """The elementwise difference A - J of each output of x's size, where it is elementwise, with the values of that size."""
-    arrays = [(p.name if k == p.input else f"input {k}", np.asarray(x, dtype=float).ravel()) for k, x in enumerate(p.inputs) if _is_real(x)]
-    arrays += [("the output" if len(p.outputs) == 1 else f"output {i}", y.ravel().astype(float)) for i, y in enumerate(p.outputs)]
-    arrays = [(name, v) for name, v in arrays if v.size == p.x.size]
+    arrays = [(name, v) for values in _values(p) for name, v in values if v.size == p.x.size]
     at, n = 0, p.x.size
     for y in p.outputs:
         e = (p.analytical - p.numerical)[at : at + y.size]
@@ -112,7 +121,3 @@ def _differences(p: Pair) -> Iterator[tuple[Array, list[tuple[str, Array]]]]:
             there = np.abs(e) > 1e-7 * np.abs(p.numerical).max(initial=0.0)
             if there.any() and not (there & ~np.eye(n, dtype=bool)).any():
                 yield np.diag(e), arrays
-
-
-def _is_real(x: Array) -> bool:
-    return x.dtype.kind == "f"
