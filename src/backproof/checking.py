@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backproof._errors import ArgumentError
-from backproof.adapters import adapt
-from backproof.gradcheck.engine import Progress, examine
-from backproof.gradcheck.findings import Report
+
+if TYPE_CHECKING:
+    from backproof.gradcheck.engine import Progress
+    from backproof.gradcheck.findings import Report
 
 
 def check(
@@ -65,5 +66,8 @@ def check(
     """
     if order not in (1, 2):
         raise ArgumentError(f"order: expected 1 or 2, received {order!r}")
+    from backproof.adapters import adapt  # here: `import backproof` stays light
+    from backproof.gradcheck.engine import examine
+
     subject = adapt(target, inputs, backward=backward, jvp=jvp, wrt=wrt, parameters=parameters, names=names)
     return examine(subject, seed=seed, surrogate=surrogate, progress=progress, order=order, special_points=special_points)
