@@ -111,6 +111,13 @@ def widened(array: Any) -> Any:
     return xp.astype(array, dtype, copy=False)
 
 
+def is_tensor(value: object) -> bool:
+    """Whether this is a torch tensor."""
+    import array_api_compat as compat
+
+    return bool(compat.is_torch_array(value))
+
+
 def _is_jax(array: object) -> bool:
     import array_api_compat as compat
 

@@ -7,7 +7,6 @@ In array-API terms, for every library and any floating dtype. Sources: Knuth, TA
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -68,7 +67,7 @@ def total(x: Array) -> tuple[Array, Array]:
         return plain, xp.zeros_like(plain)
     layers = math.ceil((digits(x) + 10 + bits) / width)
     largest = xp.max(xp.abs(x), axis=-1, keepdims=True)
-    # sigma = 1.5 2^p with n |x| <= 2^(p - 2): sigma + x stays in sigma's binade, and n multiples of its last place have an exact sum
+    # sigma = 1.5 2^p, n |x| <= 2^(p - 2): sigma + x stays in sigma's binade, and n multiples of its last place sum exactly
     p = xp.ceil(xp.log2(largest)) + (bits + 2)
     rest = x
     high = low = xp.zeros_like(plain)

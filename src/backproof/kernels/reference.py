@@ -75,7 +75,7 @@ def _device(z: Array) -> Any:
 
 
 def _divided(d: Array, r: Array, temperature: float) -> tuple[Array, Array]:
-    """(d + r) / temperature with the rounding of the quotient: q temperature = p + e exactly, so what is left is (d - p - e + r)."""
+    """(d + r) / temperature and the rounding of the quotient q: q temperature = p + e exactly, which leaves d - p - e + r."""
     xp = namespace(d)
     q = d / temperature
     p, e = two_product(q, xp.zeros_like(q) + temperature)

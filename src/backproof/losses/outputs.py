@@ -87,7 +87,7 @@ class SquaredError(_OnOutputs):
         return _sum_outputs(residual * residual / 2), residual
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
-        return widened(v)
+        return np.asarray(widened(v))
 
 
 @dataclass(frozen=True, repr=False)
