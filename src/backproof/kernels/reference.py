@@ -161,22 +161,23 @@ def logsumexp_vjp(z: Array, upstream: Array, axis: int = -1) -> Array:
     return _back(probabilities(exponentials(_last(z, axis))) * widened(upstream)[..., None], axis, dtype)
 
 
-def centre(h: Array, u: Array) -> tuple[Array, Array]:
-    """u - u_k exactly, k where h is largest; among several such k the one with the largest u, so that their order is no matter."""
+def centred(h: Array, u: Array) -> tuple[Array, Array]:
+    """u - <h, u> / <h, 1> as a pair, nearly exactly: <h, c> is formed of c = u - u_k, k where h is largest.
+
+    Divided by <h, 1>, it does not matter that rounded h do not sum to 1: any constant in u drops out, whatever k is, and h times
+    the result sums to 0.
+    """
     xp = namespace(h)
-    h_real = real(h)
-    candidate = h_real == xp.max(h_real, axis=-1, keepdims=True)
-    u_real = real(u)
-    chosen = xp.argmax(xp.where(candidate, u_real, xp.zeros_like(u_real) - np.inf), axis=-1, keepdims=True)
-    at = xp.arange(h.shape[-1], device=_device(h)) == chosen
-    return two_sum(u, -xp.sum(xp.where(at, u, xp.zeros_like(u)), axis=-1, keepdims=True))
-
-
-def _mean(h: Array, c: Array, c_low: Array) -> tuple[Array, Array]:
-    """<h, c>, exactly."""
+    at = xp.arange(h.shape[-1], device=_device(h)) == xp.argmax(real(h), axis=-1, keepdims=True)
+    c, c_low = two_sum(u, -xp.sum(xp.where(at, u, xp.zeros_like(u)), axis=-1, keepdims=True))
     p, e = two_product(h, c)
-    (m, m_low), (extra, _) = total(p), total(e + h * c_low)
-    return m, m_low + extra
+    (m, m_low), (extra, _), (s, s_low) = total(p), total(e + h * c_low), total(h)
+    s = xp.where(s == 0, xp.ones_like(s), s)  # a row of zeros
+    q = m / s
+    p, e = two_product(q, s)
+    q_low = ((m - p) - e + (m_low + extra - q * s_low)) / s
+    value, error = two_sum(c, -q)
+    return value, error + (c_low - q_low)
 
 
 @quiet
@@ -192,10 +193,8 @@ def softmax_vjp(h: Array, upstream: Array, axis: int = -1) -> Array:
     if h.shape[axis] == 0:
         return cast(h, dtype)
     h, u = _alike(_last(h, axis), _last(upstream, axis))
-    c, c_low = centre(h, u)
-    m, m_low = _mean(h, c, c_low)
-    difference, error = two_sum(c, -m)
-    return _back(h * (difference + (error + (c_low - m_low))), axis, dtype)
+    value, low = centred(h, u)
+    return _back(h * (value + low), axis, dtype)
 
 
 def _alike(a: Array, b: Array) -> tuple[Array, Array]:
@@ -213,10 +212,12 @@ def softmax_jacobian(h: Array) -> Array:
     xp = namespace(h)
     wide = widened(h)
     outer = -wide[..., :, None] * wide[..., None, :]
-    high, low = total(wide)
-    rest, error = two_sum(-wide, high)  # for an entry near 1 the others' sum is what the low parts hold
-    diagonal = wide * (rest + (error + low))
     i = xp.arange(h.shape[-1], device=_device(h))
+    at = i == xp.argmax(real(wide), axis=-1, keepdims=True)
+    high, low = total(xp.where(at, xp.zeros_like(wide), wide))  # the others of the largest
+    sum_high, sum_low = two_sum(high, xp.sum(xp.where(at, wide, xp.zeros_like(wide)), axis=-1, keepdims=True))
+    rest, error = two_sum(-wide, sum_high)
+    diagonal = wide * xp.where(at, high + low, rest + (error + (sum_low + low)))
     return cast(xp.where(i[:, None] == i[None, :], diagonal[..., :, None], outer), h.dtype)
 
 
@@ -248,8 +249,5 @@ def log_softmax_jvp(log_h: Array, tangent: Array, axis: int = -1) -> Array:
     if log_h.shape[axis] == 0:
         return cast(log_h, dtype)
     log_h, t = _alike(_last(log_h, axis), _last(tangent, axis))
-    h = xp.exp(log_h)
-    c, c_low = centre(h, t)
-    m, m_low = _mean(h, c, c_low)
-    difference, error = two_sum(c, -m)
-    return _back(difference + (error + (c_low - m_low)), axis, dtype)
+    value, low = centred(xp.exp(log_h), t)
+    return _back(value + low, axis, dtype)
