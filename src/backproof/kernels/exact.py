@@ -12,6 +12,9 @@ import numpy as np
 
 from backproof.arrays import Array, is_complex, namespace
 
+quiet = np.errstate(all="ignore")
+"""For functions where infinities are input like any other, and their limits meant."""
+
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """a + b = high + low exactly, whatever the order of magnitude of either; low is 0 where high is not finite."""
@@ -45,6 +48,7 @@ def digits(a: Array) -> int:
     return round(1 - math.log2(float(namespace(a).finfo(a.dtype).eps)))
 
 
+@quiet
 def total(x: Array) -> tuple[Array, Array]:
     """The sum along the last axis (kept, of length 1) as high + low: the same bits in whatever order the entries come.
 

@@ -23,10 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backproof.arrays import Array, is_complex, namespace, widened
-from backproof.kernels.exact import log1p, total, two_product, two_sum
-
-quiet = np.errstate(all="ignore")
-"""Infinities are input like any other here, and their limits are meant."""
+from backproof.kernels.exact import log1p, quiet, total, two_product, two_sum
 
 
 class Row(NamedTuple):
@@ -208,7 +205,7 @@ def _alike(a: Array, b: Array) -> tuple[Array, Array]:
 def softmax_jacobian(h: Array) -> Array:
     """J_ij = h_i (delta_ij - h_j) of the last axis, (..., C) -> (..., C, C), with h_i (sum of the others) on the diagonal."""
     if h.shape[-1] == 0:
-        return h[..., None]
+        return h[..., None] * h[..., None, :]
     xp = namespace(h)
     wide = widened(h)
     outer = -wide[..., :, None] * wide[..., None, :]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backproof.arrays import Array, is_complex, namespace, widened
-from backproof.kernels.exact import log1p, total, two_product, two_sum
+from backproof.kernels.exact import log1p, quiet, total, two_product, two_sum
 from backproof.kernels.reference import (
     Row,
     exponentials,
@@ -19,7 +19,6 @@ from backproof.kernels.reference import (
     log_probabilities,
     log_sum,
     probabilities,
-    quiet,
     real,
 )
 
