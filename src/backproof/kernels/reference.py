@@ -143,7 +143,17 @@ def logsumexp(z: Array, axis: int = -1) -> Array:
     rows = _last(z, axis)
     if z.shape[axis] == 0:
         return cast(xp.zeros_like(xp.sum(rows, axis=-1)) - np.inf, z.dtype)
-    return cast(log_sum(exponentials(rows))[..., 0], z.dtype)
+    value = log_sum(exponentials(rows))[..., 0]
+    return cast(_principal(value, rows) if is_complex(rows) else value, z.dtype)
+
+
+def _principal(value: Array, rows: Array) -> Array:
+    """The principal value of the complex logarithm; where an infinity was met, what C99 says of log, exp and their infinities."""
+    xp = namespace(value)
+    angle = xp.imag(value)
+    turns = xp.ceil((angle - np.pi) / (2 * np.pi))
+    direct = xp.log(xp.sum(xp.exp(rows), axis=-1))
+    return xp.where(xp.isfinite(value), value - 2j * np.pi * turns, direct)
 
 
 @quiet
