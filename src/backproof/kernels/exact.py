@@ -1,4 +1,4 @@
-"""Sums and products without rounding error: each result is an unevaluated pair high + low, about 106 bits of double precision.
+"""Sums and products without rounding error: each result is an unevaluated pair, high + low.
 
 In array-API terms, for every library and any floating dtype. Sources: Knuth, TAOCP 2, 4.2.2 (two_sum); Dekker, Numer. Math. 18,
 1971, and Veltkamp (two_product); Rump, Ogita & Oishi, SIAM J. Sci. Comput. 31, 2008, and Demmel & Nguyen, ARITH 2013 (total).
