@@ -48,6 +48,7 @@ READ_ONLY.flags.writeable = False
         (lambda: F.cross_entropy(Z, T, weight=[1, 2, np.nan, 1]), ValueError, "weight: expected finite numbers"),
         (lambda: F.cross_entropy(Z, T, sample_weight=[1, 2]), ValueError, "sample_weight: expected shape (3,), received (2,)"),
         (lambda: F.cross_entropy(Z, T, sample_weight=[1, 2, np.inf]), ValueError, "sample_weight: expected finite numbers"),
+        (lambda: F.cross_entropy(Z, Z * 1j), TypeError, "target: expected real numbers, as z is real, received dtype complex128"),
         (lambda: F.cross_entropy(Z, T, label_smoothing=1.5), ValueError, "label_smoothing: expected a finite number of at least 0"),
         (lambda: F.cross_entropy(Z, T, label_smoothing=-0.1), ValueError, "received -0.1"),
         (lambda: F.cross_entropy(Z, T, temperature=0), ValueError, "temperature: expected a finite number greater than 0"),

@@ -24,6 +24,14 @@ def floats_alike(value: object, guide: Array, name: str) -> Array:
     return _as_floats(alike(value, guide, name), name)
 
 
+def floats_beside(value: object, z: Array, name: str) -> Array:
+    """`floats_alike`, for targets and weights of logits z: complex only if z is, or the loss would lose a part."""
+    array = floats_alike(value, z, name)
+    if is_complex(array) and not is_complex(z):
+        raise ArgumentTypeError(f"{name}: expected real numbers, as z is real, received dtype {array.dtype}")
+    return array
+
+
 def _as_floats(array: Any, name: str) -> Array:
     if is_numpy(array):
         if array.dtype.kind in "iub":

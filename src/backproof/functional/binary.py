@@ -6,7 +6,7 @@ from typing import Any
 
 from backproof._errors import ArgumentError
 from backproof.arrays import is_complex, is_traced, namespace, widened
-from backproof.functional.arguments import destination, floats, floats_alike, require_finite, require_shape, returned
+from backproof.functional.arguments import destination, floats, floats_beside, require_finite, require_shape, returned
 from backproof.functional.reduction import reduction_of
 from backproof.kernels import dispatch, reference_losses
 from backproof.kernels.exact import total
@@ -49,7 +49,7 @@ def _binary(
     logits = guest.array
     xp = namespace(logits)
     shape = tuple(logits.shape)
-    t = floats_alike(target, logits, "target")
+    t = floats_beside(target, logits, "target")
     require_shape(t, shape, "target")
     if not is_traced(t) and not is_complex(t) and not bool(xp.all(~((t < 0) | (t > 1)))):
         raise ArgumentError(f"target: expected numbers from 0 to 1, received {float(xp.min(t)):g} to {float(xp.max(t)):g}")
@@ -58,7 +58,7 @@ def _binary(
     place = destination(out, shape, logits.dtype, logits)
     values, slopes = reference_losses.binary_cross_entropy_terms(logits, t)
     if weight is not None:
-        factor = floats_alike(weight, logits, "weight")
+        factor = floats_beside(weight, logits, "weight")
         require_shape(factor, shape[1:], "weight")
         require_finite(factor, "weight")
         factor = widened(factor)

@@ -6,7 +6,7 @@ from typing import Any
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, is_traced, namespace, widened
-from backproof.functional.arguments import destination, floats, floats_alike, one_axis, require_shape, returned
+from backproof.functional.arguments import destination, floats, floats_beside, one_axis, require_shape, returned
 from backproof.functional.entropy import to_rows
 from backproof.functional.reduction import reduction_of
 from backproof.kernels import dispatch, reference_losses
@@ -57,7 +57,7 @@ def _divergence(
     if logits.ndim == 0:
         raise ShapeError("z: expected logits with an axis of classes, received shape ()")
     name, given = ("target", target) if target is not None else ("target_logits", target_logits)
-    t = floats_alike(given, logits, name)
+    t = floats_beside(given, logits, name)
     require_shape(t, tuple(logits.shape), name)
     if name == "target":
         _require_not_negative(t)

@@ -12,7 +12,7 @@ from backproof.arrays import Array, Guest, Shape, alike, is_numpy, is_traced, na
 from backproof.functional.arguments import (
     destination,
     floats,
-    floats_alike,
+    floats_beside,
     number,
     one_axis,
     require_finite,
@@ -142,7 +142,7 @@ def _problem(
     if tuple(given.shape) == tuple(logits.shape):
         if ignored is not None:
             raise ArgumentError("ignore_index: expected None with probabilities as targets; it names a label")
-        given = to_rows(widened(floats_alike(given, logits, "target")), where)
+        given = to_rows(widened(floats_beside(given, logits, "target")), where)
     elif tuple(given.shape) == shape:
         given = namespace(given).reshape(_labels(given, classes, ignored), (-1,))
     else:
@@ -156,7 +156,7 @@ def _problem(
 def _class_weight(weight: object, logits: Array, classes: int) -> Array | None:
     if weight is None:
         return None
-    array = floats_alike(weight, logits, "weight")
+    array = floats_beside(weight, logits, "weight")
     require_shape(array, (classes,), "weight")
     require_finite(array, "weight")
     return widened(array)

@@ -8,7 +8,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError
 from backproof.arrays import Array, Shape, namespace, widened
-from backproof.functional.arguments import floats_alike, loss_dtype, require_finite, require_shape, rounded
+from backproof.functional.arguments import floats_beside, loss_dtype, require_finite, require_shape, rounded
 from backproof.kernels.exact import total
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -57,7 +57,7 @@ def reduction_of(kind: object, sample_weight: object, counts: Array | None, shap
     xp = namespace(z)
     weight = None
     if sample_weight is not None:
-        weight = floats_alike(sample_weight, z, "sample_weight")
+        weight = floats_beside(sample_weight, z, "sample_weight")
         require_shape(weight, shape, "sample_weight")
         require_finite(weight, "sample_weight")
         weight = xp.reshape(widened(weight), (n,))

@@ -155,7 +155,8 @@ def cross_entropy(
     z is (N, C); target labels (N,) or wide probabilities (N, C). A row of scale 0 has a gradient of exactly 0, whatever is in it.
     """
     fast = _fast("cross_entropy", (z,))
-    if fast is None or not is_numpy(target):
+    given = [a for a in (target, scale, options.class_weight) if a is not None]
+    if fast is None or not all(is_numpy(a) and a.dtype in (np.int64, np.float64) for a in given):
         value, slopes = reference_losses.cross_entropy(z, target, options)
         return value, _stored(scaled(slopes, scale, z.dtype), out) if gradient else None
     place = None
