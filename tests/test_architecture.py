@@ -18,6 +18,7 @@ LEVELS = [
     ["_errors"],
     ["arrays"],
     ["kernels"],
+    ["functional"],
     ["layers"],
     ["losses"],
     ["canonical", "parameters", "schedules"],

@@ -1,5 +1,7 @@
 """backproof: networks trained by backpropagation, with every gradient derived by hand and shown to be right."""
 
+import typing
+
 from backproof._errors import ArgumentError as ArgumentError
 from backproof._errors import ArgumentTypeError as ArgumentTypeError
 from backproof._errors import BackproofError as BackproofError
@@ -57,3 +59,15 @@ from backproof.training import Record as Record
 from backproof.training import train as train
 
 __version__ = "0.1.0"
+
+if typing.TYPE_CHECKING:
+    from backproof import functional as functional
+
+
+def __getattr__(name: str) -> object:
+    """`backproof.functional`, loaded when it is first asked for."""
+    if name == "functional":
+        import backproof.functional as functional
+
+        return functional
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

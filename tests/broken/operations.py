@@ -101,7 +101,6 @@ def instance_norm(x, eps=1e-5):
 
 
 def instance_norm_bw(g, x, eps=1e-5):
-    mu = x.mean(axis=(2, 3), keepdims=True)
     istd = 1 / np.sqrt(x.var(axis=(2, 3), keepdims=True) + eps)
     return istd * (g - g.mean(axis=(2, 3), keepdims=True))
 

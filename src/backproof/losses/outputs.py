@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backproof._errors import ArgumentError, ShapeError
-from backproof.arrays import Array, as_floats, require_finite
-from backproof.kernels import reference
+from backproof.arrays import Array, as_floats, require_finite, widened
+from backproof.kernels import reference_losses
 from backproof.kernels.elementwise import sigmoid_slope
 from backproof.layers.base import require_number
 from backproof.losses.base import Loss, class_weights
@@ -63,11 +63,11 @@ class BinaryCrossEntropy(_OnOutputs):
         return t
 
     def rows(self, z: Array, t: Array) -> tuple[Array, Array]:
-        values, gradients = reference.binary_cross_entropy_terms(z, t)
+        values, gradients = reference_losses.binary_cross_entropy_terms(z, t)
         return _sum_outputs(self._per_label(values)), self._per_label(gradients)
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
-        return self._per_label(sigmoid_slope(reference.widened(z)) * v)
+        return self._per_label(sigmoid_slope(widened(z)) * v)
 
     def _per_label(self, terms: Array) -> Array:
         return terms if self.class_weight is None else terms * np.asarray(self.class_weight)
@@ -83,11 +83,11 @@ class SquaredError(_OnOutputs):
     """
 
     def rows(self, z: Array, t: Array) -> tuple[Array, Array]:
-        residual = reference.widened(z) - t
+        residual = widened(z) - t
         return _sum_outputs(residual * residual / 2), residual
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
-        return reference.widened(v)
+        return np.asarray(widened(v))
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,9 +110,9 @@ class Huber(_OnOutputs):
         require_number("Huber", "delta", self.delta, low=0.0, open_low=True)
 
     def rows(self, z: Array, t: Array) -> tuple[Array, Array]:
-        residual = reference.widened(z) - t
+        residual = widened(z) - t
         clipped = np.clip(residual, -self.delta, self.delta)
         return _sum_outputs(clipped * (residual - clipped / 2)), clipped
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
-        return np.where(np.abs(reference.widened(z) - t) <= self.delta, reference.widened(v), 0.0)
+        return np.where(np.abs(widened(z) - t) <= self.delta, widened(v), 0.0)

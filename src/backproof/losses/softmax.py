@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWarning, LabelError, ShapeError
-from backproof.arrays import Array, as_floats, to_numpy
-from backproof.kernels import reference
+from backproof.arrays import Array, as_floats, to_numpy, widened
+from backproof.kernels import reference, reference_losses
 from backproof.layers.base import require_number
 from backproof.losses.base import Loss, class_weights, require_weights
 
@@ -132,24 +132,17 @@ class CrossEntropy(_OnSoftmax):
         return np.asarray(self.class_weight)[np.where(self._kept(labels), labels, 0)]
 
     def rows(self, z: Array, t: Array) -> tuple[Array, Array]:
-        if t.shape == z.shape:
-            return reference.cross_entropy_rows(z, self._dense(z, t))
-        if self.label_smoothing:
-            values, gradients = reference.cross_entropy_rows(z, self._dense(z, t))
-        else:
-            values, gradients = reference.label_cross_entropy_rows(z, np.where(self._kept(t), t, 0))
-            if self.class_weight is not None:
-                weight = self._class_weights(t)
-                values, gradients = values * weight, gradients * weight[..., None]
-        if self.ignore_index is not None:
-            dropped = ~self._kept(t)
-            values, gradients = np.where(dropped, 0.0, values), np.where(dropped[..., None], 0.0, gradients)
-        return values, gradients
+        weight = None if self.class_weight is None else np.asarray(self.class_weight)
+        options = reference_losses.Options(weight, self.ignore_index, self.label_smoothing)
+        classes = z.shape[-1]
+        target = t.reshape(-1, classes) if t.shape == z.shape else t.reshape(-1)
+        values, gradients = reference_losses.cross_entropy(z.reshape(-1, classes), target, options)
+        return values.reshape(z.shape[:-1]), gradients.reshape(z.shape)
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
         # d(T h - t)/dz = T J, J the softmax Jacobian
         total = np.sum(self._dense(z, t), axis=-1, keepdims=True)
-        product = total * reference.softmax_vjp(reference.softmax(reference.widened(z)), v)
+        product = total * reference.softmax_vjp(reference.softmax(widened(z)), v)
         return np.where(total == 0, 0.0, product)
 
 
@@ -174,8 +167,8 @@ class KLDivergence(_OnSoftmax):
         return self._distributions(z, t)
 
     def rows(self, z: Array, t: Array) -> tuple[Array, Array]:
-        return reference.kl_rows(z, t)
+        return reference_losses.kl_rows(z, t)
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
         total: Array = np.sum(t, axis=-1, keepdims=True)
-        return total * reference.softmax_vjp(reference.softmax(reference.widened(z)), v)
+        return total * reference.softmax_vjp(reference.softmax(widened(z)), v)

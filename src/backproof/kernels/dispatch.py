@@ -1,0 +1,178 @@
+"""Which kernel computes what: a table, read from the top; the first row that takes the arrays, and has the function, is used.
+
+A fast kernel fills arrays that it is given; the reference returns new ones. Here both get one form: `out` may be None, the first
+argument itself, or anything that overlaps the arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backproof.arrays import Array, is_numpy, namespace, widened
+from backproof.kernels import reference, reference_losses
+from backproof.kernels.reference_losses import Options
+
+
+def _native_floats(arrays: tuple[Any, ...]) -> bool:
+    """NumPy arrays of one dtype, single or double precision, in this machine's byte order, with something in them."""
+    return all(
+        is_numpy(a)
+        and a.dtype == arrays[0].dtype
+        and a.dtype.char in "fd"
+        and a.dtype.isnative
+        and a.flags.aligned
+        and a.size
+        and a.ndim
+        for a in arrays
+    )
+
+
+def _anything(arrays: tuple[Any, ...]) -> bool:
+    return True
+
+
+class Kernels(NamedTuple):
+    name: str
+    module: str
+    takes: Callable[[tuple[Any, ...]], bool]
+
+
+TABLE = (
+    Kernels("cpu", "backproof.kernels.cpu", _native_floats),  # Numba
+    Kernels("reference", "backproof.kernels.reference", _anything),
+)
+
+_ONLY: ContextVar[str | None] = ContextVar("only", default=None)
+
+
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Use this row of the table alone, as far as this context reaches (what it does not take goes to the reference)."""
+    token = _ONLY.set(name)
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
+@cache
+def _module(name: str) -> Any:
+    """The module of a row; None if it is not there, which is said once if it is for want of Numba."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in ("numba", "llvmlite"):
+            warnings.warn(
+                f"{error.name} is not installed: softmax and its kin run in NumPy, with the same digits but slower", stacklevel=2
+            )
+        elif error.name != name:
+            raise
+        return None
+
+
+def _fast(function: str, arrays: tuple[Any, ...]) -> Callable[..., Any] | None:
+    """The function of the first row above the reference that takes the arrays; None: the reference."""
+    for row in TABLE:
+        if row.name == "reference":
+            break
+        if _ONLY.get() in (None, row.name) and row.takes(arrays):
+            found: Callable[..., Any] | None = getattr(_module(row.module), function, None)
+            if found is not None:
+                return found
+    return None
+
+
+def _entangled(out: Array, arrays: tuple[Any, ...]) -> bool:
+    """Whether writing to `out` could change an argument before it is read: overlap, but for being the first argument itself."""
+
+    def same(a: Array) -> bool:
+        return a.ctypes.data == out.ctypes.data and a.shape == out.shape and a.strides == out.strides and a.dtype == out.dtype
+
+    return any(is_numpy(a) and np.may_share_memory(a, out) and not (i == 0 and same(a)) for i, a in enumerate(arrays))
+
+
+def _stored(result: Array, out: Array | None) -> Array:
+    if out is None or result is out:
+        return result
+    out[...] = result
+    return out
+
+
+def _mapped(function: str, arrays: tuple[Any, ...], axis: int, out: Array | None) -> Array:
+    """Something of the first argument's shape, along `axis` (from 0 on)."""
+    fast = _fast(function, arrays)
+    if fast is None:
+        result: Array = getattr(reference, function)(*arrays, axis)
+        return _stored(result, out)
+    place = np.empty(arrays[0].shape, arrays[0].dtype) if out is None or _entangled(out, arrays) else out
+    fast(*arrays, axis, place)
+    return _stored(place, out)
+
+
+def softmax(z: Array, axis: int, out: Array | None = None) -> Array:
+    return _mapped("softmax", (z,), axis, out)
+
+
+def log_softmax(z: Array, axis: int, out: Array | None = None) -> Array:
+    return _mapped("log_softmax", (z,), axis, out)
+
+
+def softmax_vjp(h: Array, upstream: Array, axis: int, out: Array | None = None) -> Array:
+    return _mapped("softmax_vjp", (h, upstream), axis, out)
+
+
+def log_softmax_vjp(log_h: Array, upstream: Array, axis: int, out: Array | None = None) -> Array:
+    return _mapped("log_softmax_vjp", (log_h, upstream), axis, out)
+
+
+def logsumexp(z: Array, axis: int) -> Array:
+    fast = _fast("logsumexp", (z,))
+    return reference.logsumexp(z, axis) if fast is None else np.asarray(fast(z, axis))
+
+
+def logsumexp_vjp(z: Array, upstream: Array, axis: int) -> Array:
+    """u softmax(z): the reference rounds once, a fast softmax is rounded before the product."""
+    if _fast("softmax", (z,)) is None or not is_numpy(upstream) or upstream.dtype != z.dtype:
+        return reference.logsumexp_vjp(z, upstream, axis)
+    h = softmax(z, axis)
+    h *= np.expand_dims(upstream, axis)
+    return h
+
+
+def cross_entropy(
+    z: Array, target: Array, options: Options, scale: Array | None, gradient: bool, out: Array | None = None
+) -> tuple[Array, Array | None]:
+    """Values (N,), wide, and if wanted the gradients (N, C) in z's dtype, those of row n times scale[n].
+
+    z is (N, C); target labels (N,) or wide probabilities (N, C). A row of scale 0 has a gradient of exactly 0, whatever is in it.
+    """
+    fast = _fast("cross_entropy", (z,))
+    given = [a for a in (target, scale, options.class_weight) if a is not None]
+    if fast is None or not all(is_numpy(a) and a.dtype in (np.int64, np.float64) for a in given):
+        value, slopes = reference_losses.cross_entropy(z, target, options)
+        return value, _stored(scaled(slopes, scale, z.dtype), out) if gradient else None
+    place = None
+    if gradient:
+        place = np.empty(z.shape, z.dtype) if out is None or _entangled(out, (z, target)) else out
+    value = np.empty(z.shape[0])
+    fast(z, target, scale=scale, **options._asdict(), loss=value, grad=place)
+    return value, None if place is None else _stored(place, out)
+
+
+def scaled(slopes: Array, scale: Array | None, dtype: Any) -> Array:
+    """scale[n] slopes[n] in `dtype`, with exact zeros where the scale is 0."""
+    if scale is not None:
+        xp = namespace(slopes)
+        factor = widened(scale)[..., None]
+        with np.errstate(invalid="ignore", over="ignore"):
+            slopes = xp.where(factor == 0, xp.zeros_like(slopes), slopes * factor)
+    with np.errstate(over="ignore"):
+        return reference.cast(slopes, dtype)
