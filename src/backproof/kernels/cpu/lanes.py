@@ -284,6 +284,29 @@ def last_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
     return row(row, types.int64, row), codegen
 
 
+@intrinsic
+def first_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
+    """The row with all but its first `count` lanes taken from `filling`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row, count, filling = args
+        whole = ir.VectorType(ir.IntType(64), row.type.count)
+        place = ir.Constant(whole, list(range(row.type.count)))
+        return builder.select(builder.icmp_signed("<", place, spread(builder, count, whole)), row, filling)
+
+    return row(row, types.int64, row), codegen
+
+
+@intrinsic
+def product(typingctx: Any, one: Any, two: Any) -> Any:
+    """one * two, rounded: never fused with a sum that follows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fmul(*args)
+
+    return one(one, one), codegen
+
+
 def _halves(builder: Any, row: Any, h: int) -> Any:
     """The first and the second h of a row's first 2h lanes."""
     undefined = ir.Constant(row.type, ir.Undefined)
