@@ -112,7 +112,7 @@ def rows(
         empty = top == -INFINITY
         s = 0.0
         if not (empty or lost):
-            s = sum_others(one, u, padded, top, second, place, e, True, 0)
+            s = sum_others(one, u, padded, top, second, place, e, True, 0, u)
         k, mass, mass_rest, cost, cost_rest, beside, beside_rest = -1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         infinite = False
         for i in range(n):

@@ -6,8 +6,8 @@
 Centred on u_k, a constant u gives exactly 0, a common offset costs no digits, and g_k = -h_k m holds nothing of h_k's rounding.
 Of equally large h the one with the largest u is k, so that no order of the row matters.
 
-All layouts come down to one scheme with one order of summation: rows shorter than a vector are filled up with h = 0, rows with
-strides are copied. Double precision carries what its sums lose; single precision is summed in double.
+All layouts come down to one scheme with one order of summation: rows shorter than a vector stand side by side in panels (for
+log-softmax they are filled up with h = 0), longer ones with strides are copied. Double precision carries what its sums lose; single precision is summed in double.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from backproof.kernels.cpu.lanes import (
     every_narrow,
     exponentials,
     fetch,
-    first_lanes,
     is_double,
     itemsize,
     lanes_of,
@@ -39,7 +38,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )
 from backproof.kernels.cpu.long_rows import LINE
-from backproof.kernels.cpu.panels import offset_of
+from backproof.kernels.cpu.panels import fill, offset_of, pour
 from backproof.kernels.cpu.values import LARGE, LONG
 from backproof.kernels.rows import load, panel_width, store, total, where_equal, where_greater, wide
 
@@ -168,6 +167,29 @@ def one_row(
         log_softmax_row(like, h, u, n, out, work)
 
 
+@compiled()
+def softmax_panel(like: Any, h: Any, u: Any, n: int) -> None:
+    """softmax_row for rows side by side in two panels; the products take the place of u."""
+    width = lanes_of(like)
+    one, beside = load(h, 0), load(u, 0)
+    for c in range(1, n):
+        row, other = load(h, c * width), load(u, c * width)
+        beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
+        one = larger(row, one)
+    centre = wide(beside)
+    sums, rests = every(like, 0.0), every(like, 0.0)
+    for c in range(n):
+        row = product(wide(load(h, c * width)), wide(load(u, c * width)) - centre)
+        if is_double(like):
+            sums, rests = summed(sums, rests, row)
+        else:
+            sums += row
+    if is_double(like):
+        sums += rests
+    for c in range(n):
+        store(u, c * width, wide(load(h, c * width)) * (wide(load(u, c * width)) - centre - sums))
+
+
 def rows(
     like: Any, kind: int, h_address: int, ho: int, hi: int, hc: int, u_address: int, uo: int, ui: int, uc: int,
     out_address: int, oo: int, oi: int, oc: int, inner: int, n: int, first: int, last: int, past: bool, work: int,
@@ -178,43 +200,47 @@ def rows(
     room = pointer(work, 1.0)
     beside = hc == 1 and uc == 1 and oc == 1
     size = max(n, width)
-    many = 1 if beside else max(1, min(width, COPY // size))
+    many = 1 if beside and n >= width else max(1, min(width, COPY // size))
     filling = 0.0 if kind == SOFTMAX else -np.inf
     copied = pointer(work + 16 * width, like)
     other = at(copied, many * size)
+    if n < width and kind == SOFTMAX:
+        for r in range(first, last, width):
+            count = min(width, last - r)
+            fill(like, h, r, count, inner, ho, hi, hc, n, copied)
+            fill(like, u, r, count, inner, uo, ui, uc, n, other)
+            softmax_panel(like, copied, other, n)
+            pour(like, other, out, r, count, inner, oo, oi, oc, n)
+        return
+    outer, place = first // inner, first % inner  # counted on: a division takes as long as a short row
     for r in range(first, last, many):
         count = min(many, last - r)
+        run = place + count <= inner
+        from_h, from_u, to = outer * ho + place * hi, outer * uo + place * ui, outer * oo + place * oi
+        place += count
+        if place >= inner:
+            outer, place = outer + place // inner, place % inner
         if beside and n >= width:
-            from_h, from_u = offset_of(r, inner, ho, hi), offset_of(r, inner, uo, ui)
             one_row(
-                like, kind, at(h, from_h), at(u, from_u), n, at(out, offset_of(r, inner, oo, oi)),
+                like, kind, at(h, from_h), at(u, from_u), n, at(out, to),
                 hi if r + 1 < last else 0, ui if r + 1 < last else 0, past, room,
             )  # fmt: skip
             continue
-        run = r % inner + count <= inner
-        from_h, from_u = offset_of(r, inner, ho, hi), offset_of(r, inner, uo, ui)
-        to = offset_of(r, inner, oo, oi)
-        # a whole vector may be read where the rows that follow in memory fill it
-        follow = min(inner - r % inner, last - r) - 1
-        if beside and hi >= n and ui >= n and follow * n + n >= width:
-            store(copied, 0, first_lanes(load(h, from_h), n, every_narrow(like, filling)))
-            store(other, 0, first_lanes(load(u, from_u), n, every_narrow(like, 0.0)))
-        else:
-            for j in range(count):
-                if not run:
-                    from_h, from_u = offset_of(r + j, inner, ho, hi), offset_of(r + j, inner, uo, ui)
-                for i in range(n, size):
-                    put(copied, j * size + i, filling)
-                    put(other, j * size + i, 0.0)
-                if not run:
-                    for i in range(n):
-                        put(copied, j * size + i, get(h, from_h + i * hc))
-                        put(other, j * size + i, get(u, from_u + i * uc))
-            if run:
+        for j in range(count):
+            if not run:
+                from_h, from_u = offset_of(r + j, inner, ho, hi), offset_of(r + j, inner, uo, ui)
+            for i in range(n, size):
+                put(copied, j * size + i, filling)
+                put(other, j * size + i, 0.0)
+            if not run:
                 for i in range(n):
-                    for j in range(count):
-                        put(copied, j * size + i, get(h, from_h + j * hi + i * hc))
-                        put(other, j * size + i, get(u, from_u + j * ui + i * uc))
+                    put(copied, j * size + i, get(h, from_h + i * hc))
+                    put(other, j * size + i, get(u, from_u + i * uc))
+        if run:
+            for i in range(n):
+                for j in range(count):
+                    put(copied, j * size + i, get(h, from_h + j * hi + i * hc))
+                    put(other, j * size + i, get(u, from_u + j * ui + i * uc))
         for j in range(count):
             one_row(like, kind, at(copied, j * size), at(other, j * size), size, at(other, j * size), 0, 0, False, room)
         if run:

@@ -285,19 +285,6 @@ def last_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
 
 
 @intrinsic
-def first_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
-    """The row with all but its first `count` lanes taken from `filling`."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        row, count, filling = args
-        whole = ir.VectorType(ir.IntType(64), row.type.count)
-        place = ir.Constant(whole, list(range(row.type.count)))
-        return builder.select(builder.icmp_signed("<", place, spread(builder, count, whole)), row, filling)
-
-    return row(row, types.int64, row), codegen
-
-
-@intrinsic
 def product(typingctx: Any, one: Any, two: Any) -> Any:
     """one * two, rounded: never fused with a sum that follows."""
 
@@ -400,19 +387,24 @@ def address(typingctx: Any, array: Any) -> Any:
     return types.int64(array), codegen
 
 
-@intrinsic
-def fetch(typingctx: Any, array: Any, index: Any) -> Any:
-    """Ask for array[index] to be brought to the cache; it may lie outside."""
+def _fetching(intent: int, doc: str) -> Any:
+    def ask(typingctx: Any, array: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            at = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+            builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 2, 1))])
+            return context.get_dummy_value()
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-        builder.call(function, [at, *(ir.Constant(number, n) for n in (0, 2, 1))])
-        return context.get_dummy_value()
+        return types.void(array, types.intp), codegen
 
-    return types.void(array, types.intp), codegen
+    ask.__doc__ = doc
+    return intrinsic(ask)
+
+
+fetch = _fetching(0, "Ask for array[index] to be brought to the cache; it may lie outside.")
+fetch_to_write = _fetching(1, "The same for what is to be written to.")
 
 
 @intrinsic

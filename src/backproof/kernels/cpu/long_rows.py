@@ -26,6 +26,7 @@ from backproof.kernels.cpu.lanes import (
     every_narrow,
     exponentials,
     fetch,
+    fetch_to_write,
     is_double,
     itemsize,
     lanes_of,
@@ -79,7 +80,7 @@ def top_of(like: Any, x: Any, n: int) -> tuple[float, float, int, float]:
 
 
 @compiled()
-def sum_others(like: Any, x: Any, n: int, top: float, second: float, place: int, e: Any, keep: bool, ahead: int) -> float:
+def sum_others(like: Any, x: Any, n: int, top: float, second: float, place: int, e: Any, keep: bool, ahead: int, out: Any) -> float:
     """s, by exact_sum. Exponentials go to e[0:] vector by vector, the overlapping last one behind the others.
 
     `ahead`: how far from here the next row lies; it is asked for meanwhile, as this sweep computes and does not wait for memory.
@@ -98,6 +99,7 @@ def sum_others(like: Any, x: Any, n: int, top: float, second: float, place: int,
         for i in range(start, stop - width + 1, width):
             row = exponentials(like, wide(load(x, i)), tops)
             fetch(x, ahead + i)
+            fetch_to_write(out, i)
             if keep:
                 store(e, i, row)
             raised = row + highs

@@ -30,10 +30,10 @@ from backproof.kernels.cpu.lanes import (
 )
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX, is_limit, limit_gradient, limit_row
 from backproof.kernels.cpu.long_rows import logs, scaled
-from backproof.kernels.rows import load, load_wide, store, where_greater, wide
+from backproof.kernels.rows import load, load_wide, store, transpose, where_greater, wide
 
-TOP, OTHERS, LOG, STRANGE, WEIGHT, SECOND, COUNT, FINE = range(8)
-FOUND = 8
+TOP, OTHERS, LOG, STRANGE, WEIGHT, LABEL, SECOND, COUNT, FINE = range(9)
+FOUND = 9
 
 
 @compiled()
@@ -47,13 +47,20 @@ def fill(
     like: Any, x: Any, first: int, count: int, inner: int, outer_step: int, inner_step: int, step: int, n: int, panel: Any
 ) -> None:
     width = lanes_of(like)
-    if count == width and inner_step == 1 and first % inner + width <= inner:
-        begin = offset_of(first, inner, outer_step, inner_step)
+    begins, run = offset_of(first, inner, outer_step, inner_step), first % inner + count <= inner
+    if count == width and inner_step == 1 and run:
         for c in range(n):
-            store(panel, c * width, load(x, begin + c * step))
+            store(panel, c * width, load(x, begins + c * step))
+        return
+    half = width // 2
+    if count == width and step == 1 and run and n >= half:  # square blocks, the last one overlapping the one before
+        for c in range(0, n, half):
+            block = min(c, n - half)
+            for lane in range(0, width, half):
+                transpose(x, begins + lane * inner_step + block, inner_step, panel, block * width + lane, width)
         return
     for lane in range(count):
-        begin = offset_of(first + lane, inner, outer_step, inner_step)
+        begin = begins + lane * inner_step if run else offset_of(first + lane, inner, outer_step, inner_step)
         for c in range(n):
             put(panel, c * width + lane, get(x, begin + c * step))
     for lane in range(count, width):
@@ -66,19 +73,26 @@ def pour(
     like: Any, panel: Any, out: Any, first: int, count: int, inner: int, outer_step: int, inner_step: int, step: int, n: int
 ) -> None:
     width = lanes_of(like)
-    if count == width and inner_step == 1 and first % inner + width <= inner:
-        begin = offset_of(first, inner, outer_step, inner_step)
+    begins, run = offset_of(first, inner, outer_step, inner_step), first % inner + count <= inner
+    if count == width and inner_step == 1 and run:
         for c in range(n):
-            store(out, begin + c * step, load(panel, c * width))
+            store(out, begins + c * step, load(panel, c * width))
+        return
+    half = width // 2
+    if count == width and step == 1 and run and n >= half:
+        for c in range(0, n, half):
+            block = min(c, n - half)
+            for lane in range(0, width, half):
+                transpose(panel, block * width + lane, width, out, begins + lane * inner_step + block, inner_step)
         return
     for lane in range(count):
-        begin = offset_of(first + lane, inner, outer_step, inner_step)
+        begin = begins + lane * inner_step if run else offset_of(first + lane, inner, outer_step, inner_step)
         for c in range(n):
             put(out, begin + c * step, get(panel, c * width + lane))
 
 
 @compiled()
-def study(like: Any, panel: Any, n: int, e: Any, found: Any) -> None:
+def study(like: Any, panel: Any, n: int, e: Any, found: Any, log: bool) -> None:
     """The exponentials to e, the largest logits, s and log1p(s) to `found`; formulas and bits are those of long_rows.py."""
     width = lanes_of(like)
     one = two = every_narrow(like, -np.inf)
@@ -116,7 +130,8 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any) -> None:
         others = where_greater(every(like, LOWEST), seconds - tops, every(like, 0.0), others)
     store(found, TOP * width, tops)
     store(found, OTHERS * width, others)
-    store(found, LOG * width, log1p(others))
+    if log:
+        store(found, LOG * width, log1p(others))
     store(found, STRANGE * width, wide(lost))
 
 
@@ -129,7 +144,7 @@ def panel_of_values(
     width = lanes_of(like)
     made = at(panel, n * width)
     fill(like, x, first, count, inner, xo, xi, xc, n, panel)
-    study(like, panel, n, e, found)
+    study(like, panel, n, e, found, kind != SOFTMAX)
     if kind == LOGSUMEXP:
         for lane in range(count):
             put(out, first + lane, get(found, TOP * width + lane) + get(found, LOG * width + lane))
@@ -168,17 +183,24 @@ def panel_of_gradients(
     width = lanes_of(like)
     made = at(panel, n * width)
     fill(like, x, first, count, 1 << 62, 0, xi, xc, n, panel)
-    study(like, panel, n, e, found)
+    study(like, panel, n, e, found, True)
+    special = 0.0  # stays 0 where every row is finite and counts
     for lane in range(width):
         put(found, WEIGHT * width + lane, 0.0)
     for lane in range(count):
         y = get(labels, first + lane)
         if y == ignored:
             put(losses, first + lane, 0.0)
+            special = 1.0
         else:
-            put(found, WEIGHT * width + lane, get(weights, first + lane) if weighted else 1.0)
+            weight, s = get(weights, first + lane) if weighted else 1.0, get(found, OTHERS * width + lane)
             d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
             put(losses, first + lane, get(found, LOG * width + lane) - d)
+            put(found, WEIGHT * width + lane, weight)
+            put(found, LABEL * width + lane, -weight * label_share(s, get(e, y * width + lane), d))
+            if weight == 0.0:
+                special = 1.0
+        special += get(found, STRANGE * width + lane)
     if write:
         whole = load_wide(found, OTHERS * width, panel) + every(like, 1.0)
         shares = load_wide(found, WEIGHT * width, panel)
@@ -188,10 +210,10 @@ def panel_of_gradients(
         for lane in range(count):
             y = get(labels, first + lane)
             if y != ignored:
-                d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
-                share = label_share(get(found, OTHERS * width + lane), get(e, y * width + lane), d)
-                put(made, y * width + lane, -get(found, WEIGHT * width + lane) * share)
+                put(made, y * width + lane, get(found, LABEL * width + lane))
         pour(like, made, out, first, count, 1 << 62, 0, oi, oc, n)
+    if special == 0.0:
+        return
     for lane in range(count):
         y, weight = get(labels, first + lane), get(found, WEIGHT * width + lane)
         strange = is_limit(at(panel, lane), width, n, get(found, TOP * width + lane), get(found, STRANGE * width + lane))

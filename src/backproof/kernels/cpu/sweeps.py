@@ -24,6 +24,7 @@ from backproof.kernels.rows import total
 PANEL = 256  # classes of a row that fit a panel in the first cache
 SHORT = 32  # classes below which rows that stand side by side are as well in a panel
 KEPT = 1 << 19  # exponentials that are kept for the second sweep; of longer rows they are computed twice
+NEAR = 1 << 13  # classes up to which a row's output finds room in the second cache beside all else
 COPY = 1 << 16  # numbers that are copied at a time
 
 
@@ -50,7 +51,7 @@ def value_row(like: Any, kind: int, x: Any, n: int, out: Any, e: Any, ahead: int
         limit_row(kind, x, 1, n, out, 1)
         return
     keep = kind == SOFTMAX and n <= KEPT
-    s = sum_others(like, x, n, top, second, place, e, keep, ahead)
+    s = sum_others(like, x, n, top, second, place, e, keep, ahead, out if keep and not past and n <= NEAR else x)
     if kind == SOFTMAX:
         write_scaled(like, x, n, top, s, 1.0, e, keep, out, past)
     elif kind == LOGSUMEXP:
@@ -132,7 +133,7 @@ def gradient_row(
         return limit_gradient(x, 1, n, label, weight, out, 1, write)
     keep = write and n <= KEPT
     d = np.float64(get(x, label)) - top
-    s = sum_others(like, x, n, top, second, place, e, keep, ahead)
+    s = sum_others(like, x, n, top, second, place, e, keep, ahead, out if keep and not past and n <= NEAR else x)
     if write:
         if keep:
             at_label = get(e, kept_at(like, e, n, label))
