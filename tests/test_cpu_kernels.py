@@ -39,7 +39,8 @@ def exact_cross_entropy(z, t, *, class_weight=None, label_smoothing=0.0, z_loss=
     rows, classes = np.arange(len(z)), z.shape[1]
     u = (z if softcap is None else softcap * np.tanh(z / softcap)) / L(temperature)
     if t.ndim == 1:
-        t = np.eye(classes, dtype=L)[t]
+        labels, t = t, np.zeros(z.shape, L)
+        t[rows, labels] = 1
     q = (1 - L(label_smoothing)) * t.astype(L) + L(label_smoothing) / classes
     q = q if class_weight is None else q * class_weight.astype(L)
     k = u.argmax(1)
@@ -123,7 +124,7 @@ def test_confident_rows_keep_every_digit(dtype):
 def test_against_mpmath():
     z = np.random.default_rng(3).normal(size=(20, 6)) * 30
     h, log_h = softmax(z), log_softmax(z)
-    with mpmath.workdps(50):
+    with mpmath.workdps(150):
         for row, p, log_p in zip(z, h, log_h, strict=True):
             e = [mpmath.exp(mpmath.mpf(float(x))) for x in row]
             whole = mpmath.fsum(e)
@@ -307,7 +308,8 @@ def test_limits(classes, dtype):
     assert (h[2, 1:] == 0).all()
     assert (h[3, :2] == 0.5).all()
     assert (h[3, 2:] == 0).all()
-    np.testing.assert_array_equal(log_h[3], np.log(np.where(np.arange(classes) < 2, dtype(0.5), dtype(0)), where=np.arange(classes) < 2, out=np.full(classes, -np.inf, dtype)))  # noqa: E501
+    assert (log_h[3, :2] == dtype(-math.log(2))).all()
+    assert (log_h[3, 2:] == -np.inf).all()
     assert h[4, 0] == 1
     assert log_h[4, 0] == 0
     assert (h[4, 1:] == 0).all()
@@ -393,12 +395,10 @@ def test_vjp_of_confident_rows(dtype):
         one = np.zeros_like(z)
         one[0, 4] = 1
         p = exact(z)[0]
-        others = p[0].sum() - p[0, 4]
         cpu.softmax_vjp(h, one, 1, g)
-        assert g[0, 4] == pytest.approx(float(19 * p[0, 0] * p[0, 4]), rel=20 * np.finfo(dtype).eps)
+        assert g[0, 4] == pytest.approx(float(19 * p[0, 0] * p[0, 4]), rel=20 * float(np.finfo(dtype).eps), abs=0)
         cpu.log_softmax_vjp(log_h, one, 1, g_log)
-        assert g_log[0, 4] == pytest.approx(float(19 * p[0, 0]), rel=60 * np.finfo(dtype).eps)
-        assert others >= 0
+        assert g_log[0, 4] == pytest.approx(float(19 * p[0, 0]), rel=60 * float(np.finfo(dtype).eps), abs=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
@@ -438,7 +438,8 @@ def test_a_million(shape):
     np.testing.assert_array_equal(turned.T, h)
     t = np.random.default_rng(16).integers(0, shape[1], shape[0])
     loss, g = cross_entropy(z, t)
-    np.testing.assert_array_equal(np.take_along_axis(g, (t[:, None] + 1) % shape[1], 1), np.take_along_axis(h, (t[:, None] + 1) % shape[1], 1))
+    beside = (t[:, None] + 1) % shape[1]
+    np.testing.assert_array_equal(np.take_along_axis(g, beside, 1), np.take_along_axis(h, beside, 1))
     assert np.isfinite(loss).all()
     cross_entropy(z, t, grad=z)
     np.testing.assert_array_equal(z, g)

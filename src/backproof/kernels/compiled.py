@@ -35,8 +35,8 @@ def compiled(*, inline: bool = False) -> Callable[[F], F]:
 def entry(signature: Any = None) -> Callable[[F], F]:
     """Compile what Python calls and keep it on disk: for the given types at once, or for those it is first called with.
 
-    Numba renews what it kept when the function's own file changes. What the function calls lies in other files of this folder and below, so
-    the stamp of all of them takes that one's place.
+    Numba renews what it kept when the function's own file changes. What the function calls lies in other files of this folder and
+    of those in it, so the stamp of all of them takes that one's place.
     """
 
     def compile_(function: F) -> F:

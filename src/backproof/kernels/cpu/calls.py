@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -27,10 +27,13 @@ def threads() -> int:
 
 
 class Rows(NamedTuple):
-    """Rows as the compiled sweeps count them, `inner` to a run; starts: what each set of runs adds to the arrays' addresses."""
+    """Rows as the compiled sweeps count them, `inner` to a run, `number` to a set of runs.
+
+    starts: what each set adds to the arrays' addresses.
+    """
 
     inner: int
-    count: int
+    number: int
     outer_steps: tuple[int, ...]
     inner_steps: tuple[int, ...]
     starts: list[tuple[int, ...]]
@@ -47,7 +50,7 @@ def rows_of(axis: int, *arrays: Array) -> Rows:
             else:
                 dimensions.append((size, steps))
     none = (0,) * len(arrays)
-    (outer, outer_steps), (inner, inner_steps) = ([(1, none), (1, none)] + dimensions)[-2:]
+    (outer, outer_steps), (inner, inner_steps) = [(1, none), (1, none), *dimensions][-2:]
     starts = [
         tuple(
             sum(i * steps[a] * arrays[a].itemsize for i, (_, steps) in zip(index, dimensions, strict=False))
@@ -124,7 +127,3 @@ def run(call: Callable[[int, int, int], None], rows: int, n: int, doubles: int) 
     for error in errors:
         if error is not None:
             raise error
-
-
-def each_start(rows: Rows) -> Iterator[tuple[int, tuple[int, ...]]]:
-    return enumerate(rows.starts)

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from backproof.kernels.compiled import compiled
-from backproof.kernels.cpu.lanes import bits, from_bits, is_double
+from backproof.kernels.cpu.integers import bits, from_bits
+from backproof.kernels.cpu.lanes import is_double
 
 BLOCK = 2048
 TWO32 = 4294967296.0

@@ -44,7 +44,7 @@ def prepared(x: Any, step: int, n: int, softcap: float, temperature: float, u: A
     """
     many, lost = 0, False
     for i in range(n):
-        z = np.float64(get(x, i * step))
+        z = 1.0 * get(x, i * step)
         if z != z:
             lost = True
         if softcap > 0.0 and z != -INFINITY:

@@ -7,7 +7,8 @@ Centred on u_k, a constant u gives exactly 0, a common offset costs no digits, a
 Of equally large h the one with the largest u is k, so that no order of the row matters.
 
 All layouts come down to one scheme with one order of summation: rows shorter than a vector stand side by side in panels (for
-log-softmax they are filled up with h = 0), longer ones with strides are copied. Double precision carries what its sums lose; single precision is summed in double.
+log-softmax they are filled up with h = 0), longer ones with strides are copied. Double precision carries what its sums lose; single
+precision is summed in double.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import numpy as np
 from backproof.arrays import Array
 from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu import calls
+from backproof.kernels.cpu.exponential import exponentials
 from backproof.kernels.cpu.lanes import (
     address,
     at,
     every,
     every_narrow,
-    exponentials,
     fetch,
     is_double,
     itemsize,
@@ -290,6 +291,6 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
         def call(first: int, last: int, work: int, described: list[int] = described) -> None:
             function(like, kind, *described, view.inner, n, first, last, past, work)
 
-        calls.run(call, view.count, n, 2 * width + 2 * many * size)
+        calls.run(call, view.number, n, 2 * width + 2 * many * size)
     if to is not out:
         out[...] = to

@@ -1,8 +1,8 @@
 """Rows that are not finite: the limits, number by number. A mask (-inf) among finite logits is not one of them.
 
-    nan anywhere      nan everywhere, in this row
-    -inf throughout   probability 0, log-probability and logsumexp -inf
-    +inf              probability shared among the +inf, and -inf the logarithm elsewhere; logsumexp +inf
+nan anywhere      nan everywhere, in this row
+-inf throughout   probability 0, log-probability and logsumexp -inf
++inf              probability shared among the +inf, and -inf the logarithm elsewhere; logsumexp +inf
 """
 
 from __future__ import annotations

@@ -17,14 +17,12 @@ import numpy as np
 
 from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu.exact_sum import BLOCK, added_by_largest, fixed_point, sum_of
+from backproof.kernels.cpu.exponential import LOWEST, exponentials, log1p
+from backproof.kernels.cpu.integers import add_bits, bits, total_bits
 from backproof.kernels.cpu.lanes import (
-    LOWEST,
-    add_bits,
     address,
-    bits,
     every,
     every_narrow,
-    exponentials,
     fetch,
     fetch_to_write,
     is_double,
@@ -32,10 +30,8 @@ from backproof.kernels.cpu.lanes import (
     lanes_of,
     larger,
     last_lanes,
-    log1p,
     smaller,
     store_past,
-    total_bits,
     two_largest,
 )
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide

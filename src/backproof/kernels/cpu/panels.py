@@ -12,22 +12,9 @@ import numpy as np
 
 from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu.exact_sum import added_by_largest, sum_of
-from backproof.kernels.cpu.lanes import (
-    LOWEST,
-    add_bits,
-    at,
-    bits,
-    every,
-    every_narrow,
-    exponentials,
-    fixed_points,
-    is_double,
-    lanes_of,
-    larger,
-    log1p,
-    settled,
-    smaller,
-)
+from backproof.kernels.cpu.exponential import LOWEST, exponentials, log1p
+from backproof.kernels.cpu.integers import add_bits, bits, fixed_points, settled
+from backproof.kernels.cpu.lanes import at, every, every_narrow, is_double, lanes_of, larger, smaller
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX, is_limit, limit_gradient, limit_row
 from backproof.kernels.cpu.long_rows import logs, scaled
 from backproof.kernels.rows import load, load_wide, store, transpose, where_greater, wide

@@ -4,8 +4,8 @@
     up to PANEL classes                        the panels of panels.py
     more, with strides                         copied to a row of their own, some at a time, and back
 
-All three give the same bits. Row number r begins at r // inner * outer_step + r % inner * inner_step. Steps count numbers, not bytes.
-`work` is this thread's own: exponentials, panels, copies.
+All three give the same bits. Row number r begins at r // inner * outer_step + r % inner * inner_step, in numbers, not bytes. `work`
+is this thread's own: exponentials, panels, copies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from backproof.kernels.compiled import compiled, get, put
-from backproof.kernels.cpu.lanes import at, every, exponentials, lanes_of, log1p, pointer
+from backproof.kernels.cpu.exponential import exponentials, log1p
+from backproof.kernels.cpu.lanes import at, every, lanes_of, pointer
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX, is_limit, limit_gradient, limit_row
 from backproof.kernels.cpu.long_rows import kept_at, sum_others, top_of, write_logs, write_scaled
 from backproof.kernels.cpu.panels import FOUND, label_share, offset_of, panel_of_gradients, panel_of_values
@@ -61,7 +62,9 @@ def value_row(like: Any, kind: int, x: Any, n: int, out: Any, e: Any, ahead: int
 
 
 @compiled()
-def gather(like: Any, x: Any, first: int, count: int, inner: int, outer_step: int, inner_step: int, step: int, n: int, to: Any) -> None:
+def gather(
+    like: Any, x: Any, first: int, count: int, inner: int, outer_step: int, inner_step: int, step: int, n: int, to: Any
+) -> None:
     begins = offset_of(first, inner, outer_step, inner_step)
     if first % inner + count <= inner:
         for i in range(n):
@@ -75,7 +78,9 @@ def gather(like: Any, x: Any, first: int, count: int, inner: int, outer_step: in
 
 
 @compiled()
-def scatter(like: Any, made: Any, out: Any, first: int, count: int, inner: int, outer_step: int, inner_step: int, step: int, n: int) -> None:
+def scatter(
+    like: Any, made: Any, out: Any, first: int, count: int, inner: int, outer_step: int, inner_step: int, step: int, n: int
+) -> None:
     begins = offset_of(first, inner, outer_step, inner_step)
     if first % inner + count <= inner:
         for i in range(n):

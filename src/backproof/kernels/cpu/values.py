@@ -53,7 +53,7 @@ def _values(kind: int, z: Array, axis: int, out: Array) -> None:
     like, doubles = x.dtype.type(0), sweeps.work_size(n, panel_width(item))
     for number, start in enumerate(rows.starts):
         source = x.ctypes.data + start[0]
-        target = to.ctypes.data + (number * rows.count * item if kind == LOGSUMEXP else start[1])
+        target = to.ctypes.data + (number * rows.number * item if kind == LOGSUMEXP else start[1])
 
         def call(first: int, last: int, work: int, source: int = source, target: int = target) -> None:
             function(
@@ -61,6 +61,6 @@ def _values(kind: int, z: Array, axis: int, out: Array) -> None:
                 first, last, past, work,
             )  # fmt: skip
 
-        calls.run(call, rows.count, n, doubles)
+        calls.run(call, rows.number, n, doubles)
     if to is not out and kind != LOGSUMEXP:
         out[...] = to
