@@ -105,27 +105,24 @@ def values(
     found = at(e, max(kept, panel_size))
     buffer = pointer(work + 8 * (max(kept, panel_size) + FOUND * width), like)
     beside = xc == 1 and (oc == 1 or kind == LOGSUMEXP)
-    if n >= width and beside and n >= SHORT:
-        for r in range(first, last):
-            begin = offset_of(r, inner, xo, xi)
-            ahead = (offset_of(r + 1, inner, xo, xi) if r + 1 < last else begin) - begin
-            to = at(out, r) if kind == LOGSUMEXP else at(out, offset_of(r, inner, oo, oi))
-            value_row(like, kind, at(x, begin), n, to, e, ahead, past)
-    elif n <= PANEL:
+    if n <= PANEL and not (beside and n >= width and n >= SHORT):
         for r in range(first, last, width):
             count = min(width, last - r)
             panel_of_values(like, kind, x, r, count, inner, xo, xi, xc, n, out, oo, oi, oc, buffer, e, found)
-    else:
-        r, many = first, _copied_rows(n, width)
-        while r < last:
-            count = min(many, last - r)
+        return
+    many = 1 if beside else _copied_rows(n, width)
+    for r in range(first, last, many):
+        count = min(many, last - r)
+        if not beside:
             gather(like, x, r, count, inner, xo, xi, xc, n, buffer)
-            for i in range(count):
-                row = at(buffer, i * n)
-                value_row(like, kind, row, n, at(out, r + i) if kind == LOGSUMEXP else row, e, 0, False)
-            if kind != LOGSUMEXP:
-                scatter(like, buffer, out, r, count, inner, oo, oi, oc, n)
-            r += count
+        begin, to = offset_of(r, inner, xo, xi), r if kind == LOGSUMEXP else offset_of(r, inner, oo, oi)
+        ahead = offset_of(r + 1, inner, xo, xi) - begin if beside and r + 1 < last else 0
+        for i in range(count):  # one call for both: what is called twice is compiled twice
+            row = at(x, begin) if beside else at(buffer, i * n)
+            target = at(out, to + i) if beside or kind == LOGSUMEXP else row
+            value_row(like, kind, row, n, target, e, ahead, past)
+        if not beside and kind != LOGSUMEXP:
+            scatter(like, buffer, out, r, count, inner, oo, oi, oc, n)
 
 
 @compiled()
