@@ -28,6 +28,7 @@ from backproof.kernels.cpu.lanes import (
     every,
     every_narrow,
     fetch,
+    fetch_to_write,
     is_double,
     itemsize,
     lanes_of,
@@ -44,6 +45,7 @@ from backproof.kernels.cpu.values import LARGE, LONG
 from backproof.kernels.rows import load, panel_width, store, total, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
+NEAR = 1 << 12  # classes up to which a row's output finds room in the second cache beside all else
 COPY = 1 << 15  # numbers of each array that are copied at a time
 
 
@@ -95,10 +97,12 @@ def softmax_row(like: Any, h: Any, u: Any, n: int, out: Any, ahead_h: int, ahead
     _, at_top = largest_pair(like, h, u, n)
     centre, zero = every(like, at_top), every(like, 0.0)
     sums, rests = zero, zero
+    near = out if n <= NEAR and not past else u
     for i in range(0, n - width + 1, width):
         row = product(wide(load(h, i)), wide(load(u, i)) - centre)
         fetch(h, ahead_h + i)
         fetch(u, ahead_u + i)
+        fetch_to_write(near, i)
         if is_double(like):
             sums, rests = summed(sums, rests, row)
         else:
