@@ -35,13 +35,13 @@ def compiled(*, inline: bool = False) -> Callable[[F], F]:
 def entry(signature: Any = None) -> Callable[[F], F]:
     """Compile what Python calls and keep it on disk: for the given types at once, or for those it is first called with.
 
-    Numba renews what it kept when the function's own file changes. What the function calls lies in other files of this folder, so
-    the stamp of all of them takes that one's place.
+    Numba renews what it kept when the function's own file changes. What the function calls lies in other files of this folder and
+    of those in it, so the stamp of all of them takes that one's place.
     """
 
     def compile_(function: F) -> F:
         dispatcher: Any = njit(**OPTIONS, cache=True)(function)
-        files = [file.stat() for file in sorted(Path(__file__).parent.glob("*.py"))]
+        files = [file.stat() for file in sorted(Path(__file__).parent.rglob("*.py"))]
         with suppress(AttributeError):  # not part of Numba's interface: without it, its own stamp stays
             dispatcher._cache._cache_file._source_stamp = tuple((file.st_mtime_ns, file.st_size) for file in files)
         if signature is not None:

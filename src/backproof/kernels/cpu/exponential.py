@@ -1,0 +1,212 @@
+"""exp and log1p of rows, written instruction by instruction.
+
+The same number must give the same bits wherever it stands, so nothing is left to the compiler's choice of fused operations: one is
+there because it is written. Single precision takes 20 vector instructions for four exponentials, its bound the eight products.
+"""
+# mypy: disable-error-code="import-untyped, no-untyped-call"
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from backproof.kernels.compiled import compiled, intrinsic
+from backproof.kernels.cpu.lanes import constant, integers, is_double_type
+from backproof.kernels.pointwise import LN2_HIGH, LN2_LOW, LOG2E, SHIFTER
+from backproof.kernels.rows import vector_bytes
+
+LOWEST = -708.0  # below, exp is less than the smallest normal number ...
+DEEPEST = -745.2  # ... and than half the smallest there is
+LN2 = 0.6931471805599453
+
+# exp(r) = 1 + r q(r) for |r| <= ln(2)/2, q interpolated at Chebyshev's points: 2^-38.7 at most, of exp(r)
+SHORT = (
+    0.9999999999955055, 0.4999999999995507, 0.1666666678638044, 0.041666666786337556, 0.008333283518768105,
+    0.001388883909064138, 0.00019907582591325134, 2.4867883453521802e-05,
+)  # fmt: skip
+# the Taylor series of the same to r^13 / 13!: below 2^-57
+LONG = tuple(1.0 / factorial for factorial in (
+    1, 2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600, 6227020800
+))  # fmt: skip
+
+
+def _has_fused() -> bool:
+    return bool(llvm.get_host_cpu_features().get("fma")) or llvm.get_process_triple().startswith(("aarch64", "arm64"))
+
+
+def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded once where the processor can."""
+    if not _has_fused():
+        return builder.fadd(builder.fmul(a, b), c)
+    name = f"llvm.fma.v{a.type.count}f64"
+    kind = ir.FunctionType(a.type, [a.type] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+
+
+def _in_step(builder: Any, parts: list[Any]) -> list[Any]:
+    """The parts, all computed up to here before anything goes on (a word to the compiler, no instruction).
+
+    It would else put the whole chain of dependent products of one part before that of the next, which the processor cannot look
+    past: its schedulers hold some 60 instructions that wait.
+    """
+    if not llvm.get_process_triple().startswith(("x86_64", "amd64")):
+        return parts
+    kind = ir.LiteralStructType([part.type for part in parts])
+    places = ",".join(["=x"] * len(parts) + [str(i) for i in range(len(parts))])
+    done = builder.asm(ir.FunctionType(kind, [part.type for part in parts]), "", places, parts, side_effect=False)
+    return [builder.extract_value(done, i) for i in range(len(parts))]
+
+
+def _split(builder: Any, row: Any) -> list[Any]:
+    """The row in pieces that fit a register."""
+    lanes = vector_bytes() // 8
+    undefined = ir.Constant(row.type, ir.Undefined)
+    pick = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(i, i + lanes))) for i in range(0, row.type.count, lanes)]
+    return [builder.shuffle_vector(row, undefined, each) for each in pick]
+
+
+def _join(builder: Any, parts: list[Any]) -> Any:
+    while len(parts) > 1:
+        lanes = parts[0].type.count
+        both = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), list(range(2 * lanes)))
+        parts = [builder.shuffle_vector(parts[i], parts[i + 1], both) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+@intrinsic
+def reduced(typingctx: Any, like: Any, x: Any, top: Any) -> Any:
+    """The first half of exp(x - top), for rows in double precision with x <= top: what `powers` makes the exponentials of.
+
+    x - top = d + c. float32: d is exact or nearly so, c nothing. float64: c is what rounding takes from the difference (TwoSum,
+    Knuth 1969), which for d large would cost hundreds of units in the last place. d + c = k ln 2 + r with k the integer next to
+    d / ln 2, which stands in the low bits of k + SHIFTER. What is below LOWEST counts as LOWEST in float32: there it is nothing,
+    and nothing beside a larger sum. In float64 the least rounds to 0.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        double = is_double_type(sig.args[0])
+        vector = _split(builder, args[2])[0].type
+        least, zero = constant(vector, DEEPEST if double else LOWEST), constant(vector, 0.0)
+        parts: tuple[list[Any], list[Any]] = ([], [])
+        for x, top in zip(_split(builder, args[1]), _split(builder, args[2]), strict=True):
+            d, c = builder.fsub(x, top), zero
+            below = builder.fcmp_ordered(">", least, d)
+            if double:
+                back = builder.fsub(d, x)
+                c = builder.fsub(builder.fsub(x, builder.fsub(d, back)), builder.fadd(top, back))
+                c = builder.select(below, zero, c)  # x = -inf has none
+            d = builder.select(below, least, d)  # in this order nan stays
+            shifted = fused(builder, d, constant(vector, LOG2E), constant(vector, SHIFTER))
+            k = builder.fsub(shifted, constant(vector, SHIFTER))
+            if double:  # the first product is exact, and so is the difference
+                r = fused(builder, k, constant(vector, -LN2_HIGH), d)
+                r = builder.fadd(r, fused(builder, k, constant(vector, -LN2_LOW), c))
+            else:
+                r = fused(builder, k, constant(vector, -LN2), d)
+            parts[0].append(r)
+            parts[1].append(shifted)
+        return context.make_tuple(builder, sig.return_type, [_join(builder, part) for part in parts])
+
+    return types.UniTuple(x, 2)(like, x, top), codegen
+
+
+@intrinsic
+def powers(typingctx: Any, like: Any, r: Any, shifted: Any) -> Any:
+    """The second half: 2^k p(r), k being added to p's exponent; exactly 1 where x = top; nan stays nan.
+
+    float64: subnormal numbers are made of larger ones by a product with 2^-128.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rs, shifts = (_split(builder, row) for row in args[1:])
+        vector, double = rs[0].type, is_double_type(sig.args[0])
+        whole = integers(vector)
+
+        def number(value: float) -> Any:
+            return constant(vector, value)
+
+        series = LONG[1:] if double else SHORT
+        qs = [number(series[-1])] * len(rs)
+        for coefficient in series[-2::-1]:
+            qs = _in_step(builder, [fused(builder, q, r, number(coefficient)) for q, r in zip(qs, rs, strict=True)])
+        es = []
+        for q, r, shift in zip(qs, rs, shifts, strict=True):
+            if double:  # 1 + (r + r^2 q): the last digit of r counts
+                p = builder.fadd(fused(builder, builder.fmul(r, r), q, r), number(1.0))
+                deep = builder.fcmp_ordered("<", shift, number(SHIFTER - 990.0))
+                shift = builder.fadd(shift, builder.select(deep, number(128.0), number(0.0)))
+            else:
+                p = fused(builder, q, r, number(1.0))
+            power = builder.shl(builder.bitcast(shift, whole), constant(whole, 52))
+            e = builder.bitcast(builder.add(builder.bitcast(p, whole), power), vector)
+            if double:
+                # chosen, not multiplied by 1: a product next to a sum might be fused with it, here and not there
+                e = builder.select(deep, builder.fmul(e, number(2.0**-128)), e)
+            es.append(e)
+        return _join(builder, es)
+
+    return r(like, r, r), codegen
+
+
+@compiled()
+def exponentials(like: Any, x: Any, top: Any) -> Any:
+    """exp(x - top)."""
+    r, shifted = reduced(like, x, top)
+    return powers(like, r, shifted)
+
+
+LOG_SERIES = (
+    6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
+    1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01,
+)  # fmt: skip
+
+
+@intrinsic
+def log1p(typingctx: Any, s: Any) -> Any:
+    """log(1 + s) for a row of finite s >= 0, to less than one unit in the last place: the way of Sun's fdlibm (1993).
+
+    u = 1 + s rounded, c the rest; u = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), f = s where k = 0. With g = f / (2 + f),
+    log(1 + f) = f - f^2/2 + g (f^2/2 + R(g^2)); k ln 2 in two parts and c / u are added to the small terms.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = []
+        for s in _split(builder, args[0]):
+            vector = s.type
+            whole = integers(vector)
+
+            def number(value: float) -> Any:
+                return constant(vector, value)  # noqa: B023
+
+            u = builder.fadd(s, number(1.0))
+            big = builder.fcmp_ordered(">", s, number(1.0))
+            c = builder.select(
+                big, builder.fsub(number(1.0), builder.fsub(u, s)), builder.fsub(s, builder.fsub(u, number(1.0)))
+            )  # fmt: skip
+            raw = builder.bitcast(u, whole)
+            m = builder.or_(builder.and_(raw, constant(whole, (1 << 52) - 1)), constant(whole, 0x3FF << 52))
+            m = builder.bitcast(m, vector)
+            k = builder.or_(builder.lshr(raw, constant(whole, 52)), constant(whole, 0x433 << 52))
+            k = builder.fsub(builder.bitcast(k, vector), number(4503599627370496.0 + 1023.0))
+            above = builder.fcmp_ordered(">", m, number(1.4142135623730951))
+            k = builder.select(above, builder.fadd(k, number(1.0)), k)
+            f = builder.fsub(builder.select(above, builder.fmul(m, number(0.5)), m), number(1.0))
+            whole_one = builder.fcmp_ordered("==", k, number(0.0))
+            f = builder.select(whole_one, s, f)
+            c = builder.select(whole_one, number(0.0), builder.fdiv(c, u))
+            half = builder.fmul(builder.fmul(f, f), number(0.5))
+            g = builder.fdiv(f, builder.fadd(f, number(2.0)))
+            g2 = builder.fmul(g, g)
+            series = number(LOG_SERIES[-1])
+            for coefficient in LOG_SERIES[-2::-1]:
+                series = fused(builder, series, g2, number(coefficient))
+            series = fused(builder, series, g2, half)
+            small = fused(builder, g, series, fused(builder, k, number(LN2_LOW), c))
+            parts.append(fused(builder, k, number(LN2_HIGH), builder.fsub(f, builder.fsub(half, small))))
+        return _join(builder, parts)
+
+    return s(s), codegen

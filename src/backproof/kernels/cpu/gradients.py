@@ -1,0 +1,63 @@
+"""Cross-entropy of NumPy arrays with its gradient: labels without options at once, everything else by general.py."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.kernels.cpu import calls, general, sweeps
+from backproof.kernels.cpu.values import LARGE, LONG
+from backproof.kernels.rows import panel_width
+
+NO_LABEL = -(1 << 62)
+
+
+def cross_entropy(
+    z: Array, target: Array, *, scale: Array | None, class_weight: Array | None, ignore_index: int | None, label_smoothing: float,
+    z_loss: float, softcap: float | None, temperature: float, loss: Array, grad: Array | None,
+) -> None:  # fmt: skip
+    """-sum_i t_i log h_i of each row of z (N, C) to `loss` (N,), and scale times its gradient to `grad`, which may be z."""
+    if z.dtype == np.float16:
+        wide = z.astype(np.float32)
+        cross_entropy(
+            wide, target, scale=scale, class_weight=class_weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
+            z_loss=z_loss, softcap=softcap, temperature=temperature, loss=loss, grad=None if grad is None else wide,
+        )  # fmt: skip
+        if grad is not None:
+            grad[...] = wide
+        return
+    if loss.shape[0] == 0:
+        return
+    x = calls.plain(z)
+    to = grad if grad is None or grad is z else calls.plain(grad)
+    if grad is z:
+        to = x
+    weights = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)
+    losses = loss if loss.flags.c_contiguous and loss.flags.aligned else np.empty(loss.shape)
+    ignored = NO_LABEL if ignore_index is None else int(ignore_index)
+    plain = class_weight is None and not label_smoothing and not z_loss and softcap is None and temperature in (None, 1.0)
+    if target.ndim == 1 and plain:
+        _labels(x, np.ascontiguousarray(target, dtype=np.int64), weights, ignored, losses, to)
+    else:
+        general.cross_entropy(
+            x, target, weights, class_weight, ignored, label_smoothing, z_loss, softcap, temperature or 1.0, losses, to
+        )  # fmt: skip
+    if losses is not loss:
+        loss[...] = losses
+    if to is not None and to is not grad and grad is not None:
+        grad[...] = to
+
+
+def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses: Array, to: Array | None) -> None:
+    n, item = x.shape[1], x.itemsize
+    past = to is not None and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
+    out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, to.strides[0] // item, to.strides[1] // item)
+    function = calls.sweep(sweeps.gradients, "iiiiiiiiiiiiibi", x.dtype)
+    like = x.dtype.type(0)
+    source, xi, xc = x.ctypes.data, x.strides[0] // item, x.strides[1] // item
+    given, weighted, filled = labels.ctypes.data, 0 if weights is None else weights.ctypes.data, losses.ctypes.data
+
+    def call(first: int, last: int, work: int) -> None:
+        function(like, source, xi, xc, out, oi, oc, given, weighted, ignored, filled, n, first, last, past, work)
+
+    calls.run(call, len(labels), n, sweeps.work_size(n, panel_width(item)))

@@ -1,0 +1,221 @@
+"""What the softmax kernels need of vectors and memory beyond rows.py.
+
+Logits are of dtype T (float32 or float64); a row of T has as many lanes as its partner in double precision. `like` is any number of
+type T: it tells the variants apart.
+"""
+# mypy: disable-error-code="import-untyped, no-untyped-call"
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from backproof.kernels.compiled import intrinsic
+from backproof.kernels.rows import Row, panel_width, spread
+
+
+def constant(vector: Any, number: float) -> Any:
+    return ir.Constant(vector, [number] * vector.count)
+
+
+def integers(vector: Any) -> Any:
+    return ir.VectorType(ir.IntType(64), vector.count)
+
+
+def is_double_type(kind: Any) -> bool:
+    return bool(kind == types.float64)
+
+
+@intrinsic
+def is_double(typingctx: Any, like: Any) -> Any:
+    """Whether T is float64, a constant to the compiler."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(1), int(is_double_type(sig.args[0])))
+
+    return types.boolean(like), codegen
+
+
+@intrinsic
+def pointer(typingctx: Any, address: Any, like: Any) -> Any:
+    """The address as one of numbers of the type of `like`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.unliteral(like))(types.int64, like), codegen
+
+
+@intrinsic
+def at(typingctx: Any, array: Any, index: Any) -> Any:
+    """The pointer moved on by so many numbers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return array(array, types.intp), codegen
+
+
+@intrinsic
+def address(typingctx: Any, array: Any) -> Any:
+    """Where the pointer points to."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def itemsize(typingctx: Any, like: Any) -> Any:
+    """The bytes of a T, a constant to the compiler."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.get_constant(types.int64, sig.args[0].bitwidth // 8)
+
+    return types.int64(like), codegen
+
+
+@intrinsic
+def lanes_of(typingctx: Any, like: Any) -> Any:
+    """How many logits are worked on side by side."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.get_constant(types.intp, panel_width(sig.args[0].bitwidth // 8))
+
+    return types.intp(like), codegen
+
+
+@intrinsic
+def every(typingctx: Any, like: Any, number: Any) -> Any:
+    """The number, in double precision, in every lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return spread(builder, args[1], sig.return_type.vector)
+
+    return Row(types.float64, panel_width(like.bitwidth // 8))(like, types.float64), codegen
+
+
+@intrinsic
+def every_narrow(typingctx: Any, like: Any, number: Any) -> Any:
+    """The number, rounded to T, in every lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return spread(builder, context.cast(builder, args[1], types.float64, sig.args[0]), sig.return_type.vector)
+
+    return Row(like, panel_width(like.bitwidth // 8))(like, types.float64), codegen
+
+
+def _bound(sign: str, doc: str) -> Any:
+    def choose(typingctx: Any, one: Any, two: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(sign, args[0], args[1]), args[0], args[1])
+
+        return one(one, one), codegen
+
+    choose.__doc__ = doc
+    return intrinsic(choose)
+
+
+larger = _bound(">", "Lane by lane the larger; `two` where one of them is nan.")
+smaller = _bound("<", "Lane by lane the smaller; `two` where one of them is nan.")
+
+
+@intrinsic
+def last_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
+    """The row with all but its last `count` lanes taken from `filling`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row, count, filling = args
+        whole = ir.VectorType(ir.IntType(64), row.type.count)
+        number = spread(builder, count, whole)
+        place = ir.Constant(whole, list(range(row.type.count, 0, -1)))
+        return builder.select(builder.icmp_signed("<=", place, number), row, filling)
+
+    return row(row, types.int64, row), codegen
+
+
+@intrinsic
+def product(typingctx: Any, one: Any, two: Any) -> Any:
+    """one * two, rounded: never fused with a sum that follows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fmul(*args)
+
+    return one(one, one), codegen
+
+
+def _halves(builder: Any, row: Any, h: int) -> Any:
+    """The first and the second h of a row's first 2h lanes."""
+    undefined = ir.Constant(row.type, ir.Undefined)
+    kind = ir.IntType(32)
+    picks = [ir.Constant(ir.VectorType(kind, h), list(range(start, start + h))) for start in (0, h)]
+    return [builder.shuffle_vector(row, undefined, pick) for pick in picks]
+
+
+def _two_largest(builder: Any, first: Any, second: Any) -> Any:
+    def pick(sign: str, a: Any, b: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(sign, a, b), a, b)
+
+    h = first.type.count
+    while h > 1:
+        h //= 2
+        (a, b), (c, d) = _halves(builder, first, h), _halves(builder, second, h)
+        first, second = pick(">", a, b), pick(">", pick("<", a, b), pick(">", c, d))
+    zero = ir.Constant(ir.IntType(32), 0)
+    return [builder.extract_element(number, zero) for number in (first, second)]
+
+
+@intrinsic
+def two_largest(typingctx: Any, first: Any, second: Any) -> Any:
+    """The largest and the second largest of all lanes, each lane of `first` being at least its lane of `second`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.make_tuple(builder, sig.return_type, _two_largest(builder, *args))
+
+    return types.UniTuple(first.dtype, 2)(first, first), codegen
+
+
+@intrinsic
+def store_past(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
+    """Put the row at array[index], which must be at a multiple of a vector's bytes, past the caches to memory."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = Row(sig.args[0].dtype, sig.args[2].lanes).vector
+        value = args[2] if vector == args[2].type else builder.fptrunc(args[2], vector)
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
+        half = vector.count // 2
+        parts = _halves(builder, value, half)
+        size = sig.args[0].dtype.bitwidth // 8
+        short = ir.VectorType(vector.element, half)
+        place = builder.bitcast(place, short.as_pointer())
+        for number, part in enumerate(parts):
+            at = builder.gep(place, [ir.Constant(ir.IntType(32), number)])
+            done = builder.store(part, at, align=half * size)
+            done.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, row), codegen
+
+
+def _fetching(intent: int, doc: str) -> Any:
+    def ask(typingctx: Any, array: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            at = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+            builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 2, 1))])
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    ask.__doc__ = doc
+    return intrinsic(ask)
+
+
+fetch = _fetching(0, "Ask for array[index] to be brought to the cache; it may lie outside.")
+fetch_to_write = _fetching(1, "The same for what is to be written to.")

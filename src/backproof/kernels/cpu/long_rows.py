@@ -1,0 +1,189 @@
+"""One row of logits that lie next to each other and fill at least a vector: sweeps over it, from the first to the last.
+
+    top_of         the two largest logits
+    sum_others     s, the sum of the exponentials but the largest one; keeps them all where there is room
+    write_scaled   softmax, or the gradient of cross-entropy but for the label
+    write_logs     log-softmax
+
+A sweep ends with the row's last vector, which overlaps the one before: what both hold counts once, and where the output takes the
+place of the input, the last vector is read before anything is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backproof.kernels.compiled import compiled
+from backproof.kernels.cpu.exact_sum import BLOCK, added_by_largest, fixed_point, sum_of
+from backproof.kernels.cpu.exponential import LOWEST, exponentials, log1p
+from backproof.kernels.cpu.integers import add_bits, bits, total_bits
+from backproof.kernels.cpu.lanes import (
+    address,
+    every,
+    every_narrow,
+    fetch,
+    fetch_to_write,
+    is_double,
+    itemsize,
+    lanes_of,
+    larger,
+    last_lanes,
+    smaller,
+    store_past,
+    two_largest,
+)
+from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
+
+INFINITY = np.inf
+LINE = 64  # bytes of a line of the cache, and of two vectors
+
+
+@compiled()
+def top_of(like: Any, x: Any, n: int) -> tuple[float, float, int, float]:
+    """The largest logit, the next largest, where the block begins that holds the largest, and nan if not all are finite."""
+    width = lanes_of(like)
+    top, second, place, strange = -INFINITY, -INFINITY, 0, 0.0
+    lowest, zero = every_narrow(like, -INFINITY), every_narrow(like, 0.0)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        one, two, lost, lost_too = lowest, lowest, zero, zero
+        i = start
+        while i + 2 * width <= stop:
+            row, next_row = load(x, i), load(x, i + width)
+            two = larger(smaller(row, one), two)
+            one = larger(row, one)
+            two = larger(smaller(next_row, one), two)
+            one = larger(next_row, one)
+            lost += row * 0.0
+            lost_too += next_row * 0.0
+            i += 2 * width
+        while i < stop:
+            row = load(x, min(i, n - width))
+            lost += row * 0.0
+            row = last_lanes(row, min(stop - i, width), lowest)
+            two = larger(smaller(row, one), two)
+            one = larger(row, one)
+            i += width
+        a, b = two_largest(one, two)
+        strange += np.float64(total(lost + lost_too))
+        if a > top:
+            top, second, place = np.float64(a), max(top, np.float64(b)), start
+        else:
+            second = max(second, np.float64(a))
+    return top, second, place, strange
+
+
+@compiled()
+def sum_others(like: Any, x: Any, n: int, top: float, second: float, place: int, e: Any, keep: bool, ahead: int, out: Any) -> float:
+    """s, by exact_sum. Exponentials go to e[0:] vector by vector, the overlapping last one behind the others.
+
+    `ahead`: how far from here the next row lies; it is asked for meanwhile, as this sweep computes and does not wait for memory.
+    """
+    width = lanes_of(like)
+    if not is_double(like) and second - top < LOWEST and not keep:
+        return 0.0
+    tops = every(like, top)
+    high, low = fixed_point(total(exponentials(like, every(like, second), tops)) / width)
+    highs, lows = every(like, high), every(like, low)
+    extra, fine_extra = added_by_largest(high, low)
+    upper, lower, fine_upper, fine_lower = 0, 0, 0, 0
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        count, fine = every(like, 0.0), every(like, 0.0)
+        for i in range(start, stop - width + 1, width):
+            row = exponentials(like, wide(load(x, i)), tops)
+            fetch(x, ahead + i)
+            fetch_to_write(out, i)
+            if keep:
+                store(e, i, row)
+            raised = row + highs
+            count = add_bits(count, raised)
+            if is_double(like):
+                fine = add_bits(fine, (row - (raised - highs)) + lows)
+        rest, known = (stop - start) % width, 0
+        if rest > 0:
+            row = exponentials(like, wide(load(x, n - width)), tops)
+            if keep:
+                store(e, stop - rest, row)
+            row = last_lanes(row, rest, every(like, 1.0))
+            raised = row + highs
+            count = add_bits(count, raised)
+            if is_double(like):
+                fine = add_bits(fine, (row - (raised - highs)) + lows)
+            known = width - rest
+        numbers = stop - start + known
+        known += 1 if place == start else 0
+        here = total_bits(count) - numbers * bits(high) - known * extra
+        upper += here >> 32
+        lower += here & 0xFFFFFFFF
+        if is_double(like):
+            here = total_bits(fine) - numbers * bits(low) - known * fine_extra
+            fine_upper += here >> 32
+            fine_lower += here & 0xFFFFFFFF
+    if not is_double(like) and second - top < LOWEST:
+        return 0.0
+    return sum_of(like, high, low, upper, lower, fine_upper, fine_lower)
+
+
+@compiled()
+def kept_at(like: Any, e: Any, n: int, y: int) -> int:
+    """Where sum_others has put the exponential of class y."""
+    width = lanes_of(like)
+    whole = n // width * width
+    return y if y < whole else whole + y - (n - width)
+
+
+@compiled()
+def scaled(like: Any, row: Any, weights: Any, whole: Any) -> Any:
+    """weight e / (1 + s): a division in double precision; where the result is rounded anyway, `weights` is divided already."""
+    if is_double(like):
+        return row * weights / whole
+    return row * weights
+
+
+@compiled()
+def write_scaled(like: Any, x: Any, n: int, top: float, s: float, weight: float, e: Any, kept: bool, out: Any, past: bool) -> None:
+    """weight exp(x - top) / (1 + s) to `out`, which may be x; `past`: past the caches."""
+    width = lanes_of(like)
+    tops, whole = every(like, top), every(like, 1.0 + s)
+    weights = every(like, weight if is_double(like) else weight / (1.0 + s))
+    if kept:  # the last vector first: what overlaps is then written once more
+        store(out, n - width, scaled(like, load_wide(e, n // width * width - (0 if n % width else width), x), weights, whole))
+        begin = 0
+        if past:
+            store(out, 0, scaled(like, load_wide(e, 0, x), weights, whole))
+            begin = (-address(out) & (LINE - 1)) // itemsize(like)
+            for i in range(begin, n - width + 1, width):
+                store_past(out, i, scaled(like, load_wide(e, i, x), weights, whole))
+        else:
+            for i in range(0, n - width + 1, width):
+                store(out, i, scaled(like, load_wide(e, i, x), weights, whole))
+    else:
+        last = scaled(like, exponentials(like, wide(load(x, n - width)), tops), weights, whole)
+        for i in range(0, n - width + 1, width):
+            store(out, i, scaled(like, exponentials(like, wide(load(x, i)), tops), weights, whole))
+        store(out, n - width, last)
+
+
+@compiled()
+def logs(like: Any, x: Any, tops: Any, log_sum: Any) -> Any:
+    """(x - top) - log1p(s); in double precision with what rounding takes from x - top."""
+    d = x - tops
+    if not is_double(like):
+        return d - log_sum
+    back = d - x
+    c = (x - (d - back)) - (tops + back)
+    zero = tops - tops
+    return (d - log_sum) + where_equal(d - d, zero, c, zero)  # x = -inf has no c
+
+
+@compiled()
+def write_logs(like: Any, x: Any, n: int, top: float, s: float, out: Any) -> None:
+    width = lanes_of(like)
+    tops, log_sum = every(like, top), log1p(every(like, s))
+    last = logs(like, wide(load(x, n - width)), tops, log_sum)
+    for i in range(0, n - width + 1, width):
+        store(out, i, logs(like, wide(load(x, i)), tops, log_sum))
+    store(out, n - width, last)

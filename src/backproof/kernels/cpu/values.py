@@ -1,0 +1,66 @@
+"""Softmax, log-softmax and logsumexp of NumPy arrays, any axis and strides; float16 by way of float32, rounded twice (2^-13)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.kernels.cpu import calls, sweeps
+from backproof.kernels.cpu.limits import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
+from backproof.kernels.rows import panel_width
+
+LARGE = 16 << 20  # bytes of output that the caches would not hold until they are read; they go past them ...
+LONG = 4096  # ... from rows of so many classes on
+
+
+def softmax(z: Array, axis: int, out: Array) -> None:
+    """h_i = exp(z_i) / sum_j exp(z_j) along `axis`, to `out`, which may be z."""
+    _values(SOFTMAX, z, axis, out)
+
+
+def log_softmax(z: Array, axis: int, out: Array) -> None:
+    """log h_i = d_i - log1p(s) along `axis`, to `out`, which may be z."""
+    _values(LOG_SOFTMAX, z, axis, out)
+
+
+def logsumexp(z: Array, axis: int) -> Array:
+    """z_k + log1p(s) along `axis`, which the result lacks."""
+    shape = z.shape[:axis] + z.shape[axis + 1 :]
+    out = np.empty(shape, dtype=z.dtype)
+    if z.shape[axis] == 0:
+        out[...] = -np.inf
+    else:
+        _values(LOGSUMEXP, z, axis, out)
+    return out
+
+
+def _values(kind: int, z: Array, axis: int, out: Array) -> None:
+    if z.size == 0:
+        return
+    if z.dtype == np.float16:
+        wide = z.astype(np.float32)
+        made = np.empty(out.shape, dtype=np.float32) if kind == LOGSUMEXP else wide
+        _values(kind, wide, axis, made)
+        out[...] = made
+        return
+    x, to = calls.plain(z), out if out is z else calls.plain(out)
+    n, item = x.shape[axis], x.itemsize
+    rows = calls.rows_of(axis, x) if kind == LOGSUMEXP else calls.rows_of(axis, x, to)
+    past = kind == SOFTMAX and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
+    xc = x.strides[axis] // item
+    oo, oi, oc = (0, 0, 0) if kind == LOGSUMEXP else (rows.outer_steps[1], rows.inner_steps[1], to.strides[axis] // item)
+    function = calls.sweep(sweeps.values, "iiiiiiiiiiiiibi", x.dtype)
+    like, doubles = x.dtype.type(0), sweeps.work_size(n, panel_width(item))
+    for number, start in enumerate(rows.starts):
+        source = x.ctypes.data + start[0]
+        target = to.ctypes.data + (number * rows.number * item if kind == LOGSUMEXP else start[1])
+
+        def call(first: int, last: int, work: int, source: int = source, target: int = target) -> None:
+            function(
+                like, kind, source, rows.outer_steps[0], rows.inner_steps[0], xc, target, oo, oi, oc, rows.inner, n,
+                first, last, past, work,
+            )  # fmt: skip
+
+        calls.run(call, rows.number, n, doubles)
+    if to is not out and kind != LOGSUMEXP:
+        out[...] = to
