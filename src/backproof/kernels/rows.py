@@ -11,6 +11,7 @@ A product may be fused with a sum; nan and infinity keep their meaning. The leng
 from __future__ import annotations
 
 import operator
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -26,6 +27,7 @@ from backproof.kernels.compiled import element, intrinsic
 FLAGS = ("contract", "nsz")
 
 
+@cache
 def vector_bytes() -> int:
     """The length of this processor's vectors."""
     features = llvm.get_host_cpu_features()

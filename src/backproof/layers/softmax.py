@@ -15,7 +15,7 @@ import numpy as np
 
 from backproof._errors import ArgumentTypeError, ShapeError
 from backproof.arrays import Array, Shape, as_floats
-from backproof.kernels import reference
+from backproof.kernels import chosen
 from backproof.layers.base import FixedMap, Kept, Params, require_number
 
 
@@ -160,14 +160,14 @@ class Softmax(_Normalising):
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
-        h = reference.softmax(self._scores(x), self.axis)
+        h = chosen.softmax(self._scores(x), self.axis)
         return h, h
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
-        return self._through(reference.softmax_vjp(kept, dy, self.axis)), {}
+        return self._through(chosen.softmax_vjp(kept, dy, self.axis)), {}
 
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
-        return reference.softmax_vjp(kept, self._through(tx), self.axis)  # J is symmetric
+        return chosen.softmax_vjp(kept, self._through(tx), self.axis)  # J is symmetric
 
     def backward_jvp(
         self, params: Params, kept: Kept, dy: Array, tx: Array, tparams: Params | None, tdy: Array
@@ -177,7 +177,7 @@ class Softmax(_Normalising):
         h, th = kept, self.jvp(params, kept, tx, None)
         centred = dy - np.sum(h * dy, axis=self.axis, keepdims=True)
         moved = th * centred - h * np.sum(th * centred, axis=self.axis, keepdims=True)
-        return self._through(moved + reference.softmax_vjp(h, tdy, self.axis)), {}
+        return self._through(moved + chosen.softmax_vjp(h, tdy, self.axis)), {}
 
     def _block(self, kept: Array) -> Array:
         # -h_i h_j off the diagonal; on it h_i (1 - h_i) = h_i sum over j != i of h_j, minus the rest of its row
@@ -205,22 +205,22 @@ class LogSoftmax(_Normalising):
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
-        y = reference.log_softmax(self._scores(x), self.axis)
+        y = chosen.log_softmax(self._scores(x), self.axis)
         return y, y
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
-        return self._through(reference.log_softmax_vjp(kept, dy, self.axis)), {}
+        return self._through(chosen.log_softmax_vjp(kept, dy, self.axis)), {}
 
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
-        return reference.log_softmax_jvp(kept, self._through(tx), self.axis)
+        return chosen.log_softmax_jvp(kept, self._through(tx), self.axis)
 
     def backward_jvp(
         self, params: Params, kept: Kept, dy: Array, tx: Array, tparams: Params | None, tdy: Array
     ) -> tuple[Array, Params]:
         # d[s - h sum(s)] = ts - h sum(ts) - th sum(s),  th = J_softmax tz
         h = np.exp(kept)
-        th = reference.softmax_vjp(h, self._through(tx), self.axis)
-        change = reference.log_softmax_vjp(kept, tdy, self.axis) - th * np.sum(dy, axis=self.axis, keepdims=True)
+        th = chosen.softmax_vjp(h, self._through(tx), self.axis)
+        change = chosen.log_softmax_vjp(kept, tdy, self.axis) - th * np.sum(dy, axis=self.axis, keepdims=True)
         return self._through(change), {}
 
     def _block(self, kept: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWarning, LabelError, ShapeError
 from backproof.arrays import Array, as_floats, to_numpy, widened
-from backproof.kernels import reference, reference_losses
+from backproof.kernels import chosen, reference_losses
 from backproof.layers.base import require_number
 from backproof.losses.base import Loss, class_weights, require_weights
 
@@ -136,13 +136,13 @@ class CrossEntropy(_OnSoftmax):
         options = reference_losses.Options(weight, self.ignore_index, self.label_smoothing)
         classes = z.shape[-1]
         target = t.reshape(-1, classes) if t.shape == z.shape else t.reshape(-1)
-        values, gradients = reference_losses.cross_entropy(z.reshape(-1, classes), target, options)
+        values, gradients = chosen.cross_entropy(z.reshape(-1, classes), target, options)
         return values.reshape(z.shape[:-1]), gradients.reshape(z.shape)
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
         # d(T h - t)/dz = T J, J the softmax Jacobian
         total = np.sum(self._dense(z, t), axis=-1, keepdims=True)
-        product = total * reference.softmax_vjp(reference.softmax(widened(z)), v)
+        product = total * chosen.softmax_vjp(chosen.softmax(widened(z), -1), widened(v), -1)
         return np.where(total == 0, 0.0, product)
 
 
@@ -171,4 +171,4 @@ class KLDivergence(_OnSoftmax):
 
     def hessian_rows(self, z: Array, t: Array, v: Array) -> Array:
         total: Array = np.sum(t, axis=-1, keepdims=True)
-        return total * reference.softmax_vjp(reference.softmax(widened(z)), v)
+        return total * chosen.softmax_vjp(chosen.softmax(widened(z), -1), widened(v), -1)

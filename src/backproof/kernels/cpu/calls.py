@@ -107,6 +107,11 @@ def stretches(rows: int, numbers: int) -> list[tuple[int, int]]:
 
 def run(call: Callable[[int, int, int], None], rows: int, n: int, doubles: int) -> None:
     """call(first, last, address of work) for all rows, by the threads together. The first error is raised here."""
+    if rows * n < 2 * WORTH_A_THREAD:
+        work = Work(doubles)
+        call(0, rows, work.address)
+        work.back()
+        return
     parts = stretches(rows, rows * n)
     works = [Work(doubles) for _ in parts]
     done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
