@@ -52,5 +52,6 @@ RULES: tuple[Callable[[Pair], Finding | None], ...] = (
 def diagnose(p: Pair) -> list[Finding]:
     """Everything that explains the pair's difference, most likely first; `unknown` if nothing does."""
     findings = [finding for rule in RULES if (finding := rule(p)) is not None]
-    findings.sort(key=lambda f: -f.confidence)
-    return findings or [entries.unknown(p)]
+    findings.sort(key=lambda f: f.confidence)
+    surest = {finding.cause: finding for finding in findings}  # of each cause
+    return sorted(surest.values(), key=lambda f: -f.confidence) or [entries.unknown(p)]
