@@ -22,6 +22,7 @@ from backproof.gradcheck.subject import Arrays, Gradients, Subject
 from backproof.gradcheck.values import WHOLE, Pair, analytical_jacobian, measure
 
 SURE = 0.9  # findings less sure than this one are looked into
+# what may lie between a sample and the next layer; by it the length of u is known, which the products leave open
 ACTIVATIONS = (
     lambda z: z,
     np.tanh,
@@ -40,7 +41,6 @@ class Behind(Subject):
         self.ev, self.point, self.k, self.u, self.flipped = ev, list(inputs), k, u / (u @ u), flipped
         self.name = f"what follows {ev.subject.names[k]}"
         self.inputs, self.names, self.wrt, self.arguments = (z,), (f"the pre-activation behind {ev.subject.names[k]}",), (0,), 1
-        self.floats = [y for y in ev.forward(inputs) if is_float(y)]
 
     def _at(self, z: Array) -> list[Array]:
         change = np.outer(self.u, np.asarray(z, dtype=np.float64) - self.inputs[0])
@@ -50,10 +50,9 @@ class Behind(Subject):
         return tuple(y for y in self.ev.forward(self._at(inputs[0])) if is_float(y))
 
     def backward(self, upstream: Sequence[Array], inputs: Sequence[Array]) -> Gradients:
-        given = iter(upstream)
-        shapes = self.ev.forward(self._at(inputs[0]))
-        whole = [next(given) if is_float(y) else np.zeros_like(y) for y in shapes]
-        grad = self.ev.backward(whole, self._at(inputs[0]))[self.k]
+        given, there = iter(upstream), self._at(inputs[0])
+        whole = [next(given) if is_float(y) else np.zeros_like(y) for y in self.ev.forward(there)]
+        grad = self.ev.backward(whole, there)[self.k]
         if grad is None:
             return (None,)
         matrix = np.asarray(grad, dtype=np.float64)
@@ -106,10 +105,8 @@ def _behind(ev: Evaluator, inputs: list[Array], k: int) -> list[Finding]:
         if d < 2 or h < 2:
             continue
         vectors, sizes, _ = np.linalg.svd(np.swapaxes(j, 0, 1).reshape(d, -1), full_matrices=False)
-        if not sizes[0]:
-            continue
-        if len(sizes) > 1 and sizes[1] > 1e-6 * sizes[0]:
-            continue
+        if not sizes[0] or (sizes[1:] > 1e-6 * sizes[0]).any():
+            continue  # not one product for all outputs: the samples are not alone, or the matrix is used otherwise
         u = vectors[:, 0]
         if np.abs(a - u[:, None] * np.einsum("d,mdh->mh", u, a)[:, None]).max() > 1e-6 * np.abs(a).max():
             continue
