@@ -50,15 +50,8 @@ def test_the_first_finding_is_the_right_cause_in_19_of_20():
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.kind == "right"], ids=lambda case: case.name)
 def test_a_right_gradient_is_not_blamed(case):
-    if case.name in AT_TIES:
-        assert bp.check(*case.make()[:1], *case.make()[1], backward=case.make()[2], special_points=False).ok
-        return
     report = examined(case)
     assert report.ok, str(report)
-
-
-# right where they are, and truly wrong at a tie, where the whole gradient goes to each of the tied entries: the check says so
-AT_TIES = {"ok_maxpool_2x2"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.kind == "note"], ids=lambda case: case.name)

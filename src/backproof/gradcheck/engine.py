@@ -238,6 +238,10 @@ class Examination:
             if not usable(ev, point):
                 continue
             if (finding := at_special_point(ev, inputs, what, point, self.rng)) is not None:
+                if finding.is_note:
+                    if not any(f.is_note and f.evidence.get("special_point") for f in self.findings):
+                        self.findings.append(finding)
+                    continue
                 self.findings.append(finding)
                 self.notes.append(f"right at the given point; wrong at a special one: {what}")
                 return

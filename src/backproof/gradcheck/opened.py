@@ -35,15 +35,15 @@ ACTIVATIONS = (
 
 
 class Behind(Subject):
-    """All that follows a weight matrix, as a function of its pre-activation z, (h,), for one sample."""
+    """All that follows a weight matrix, as a function of its pre-activation z = U W + b, (n, h)."""
 
-    def __init__(self, ev: Evaluator, inputs: Sequence[Array], k: int, u: Array, z: Array, flipped: bool) -> None:
-        self.ev, self.point, self.k, self.u, self.flipped = ev, list(inputs), k, u / (u @ u), flipped
+    def __init__(self, ev: Evaluator, inputs: Sequence[Array], k: int, entering: Array, z: Array, flipped: bool) -> None:
+        self.ev, self.point, self.k, self.left, self.flipped = ev, list(inputs), k, np.linalg.pinv(entering), flipped
         self.name = f"what follows {ev.subject.names[k]}"
         self.inputs, self.names, self.wrt, self.arguments = (z,), (f"the pre-activation behind {ev.subject.names[k]}",), (0,), 1
 
     def _at(self, z: Array) -> list[Array]:
-        change = np.outer(self.u, np.asarray(z, dtype=np.float64) - self.inputs[0])
+        change = self.left @ (np.asarray(z, dtype=np.float64) - self.inputs[0])
         return self.ev.perturbed(self.k, self.point[self.k] + (change.T if self.flipped else change), self.point)
 
     def forward(self, inputs: Sequence[Array]) -> Arrays:
@@ -56,14 +56,14 @@ class Behind(Subject):
         if grad is None:
             return (None,)
         matrix = np.asarray(grad, dtype=np.float64)
-        return (self.u @ (matrix.T if self.flipped else matrix),)
+        return (self.left.T @ (matrix.T if self.flipped else matrix),)
 
 
 def opened(ev: Evaluator, pairs: dict[int, Pair]) -> list[Finding]:
     """Findings about the layers behind the weights whose gradients are wrong; the surest only."""
     wrong = [k for k, p in pairs.items() if p.x.ndim == 2 and p.wrong.any()]
     best: list[Finding] = []
-    for inputs in _one_sample(ev) if wrong else ():
+    for inputs in (*_one_sample(ev), list(ev.point)) if wrong else ():
         try:
             if not _is_first_sample(ev, inputs):
                 continue
@@ -88,7 +88,7 @@ def _one_sample(ev: Evaluator) -> Iterator[list[Array]]:
 def _is_first_sample(ev: Evaluator, inputs: list[Array]) -> bool:
     """Whether outputs that have a batch axis are those of the whole batch, first row; not so where a weight was cut by mistake."""
     batch = ev.point[0].shape[:1]
-    return all(
+    return all(a is b for a, b in zip(inputs, ev.point, strict=True)) or all(
         whole.shape[:1] != batch or (one.shape == (1, *whole.shape[1:]) and np.allclose(one, whole[:1], rtol=1e-6))
         for one, whole in zip(ev.forward(inputs), ev.forward(ev.point), strict=True)
     )
@@ -101,22 +101,30 @@ def _behind(ev: Evaluator, inputs: list[Array], k: int) -> list[Finding]:
     p = measure(ev, k, claimed, inputs)
     for flipped in (False, True):
         j, a = (np.swapaxes(m, 1, 2) if flipped else m for m in (x.reshape(-1, *p.x.shape) for x in (p.numerical, p.analytical)))
-        d, h = j.shape[1:]
-        if d < 2 or h < 2:
+        if min(p.x.shape) < 2 or (entering := _entering(inputs, j, a)) is None:
             continue
-        vectors, sizes, _ = np.linalg.svd(np.swapaxes(j, 0, 1).reshape(d, -1), full_matrices=False)
-        if not sizes[0] or (sizes[1:] > 1e-6 * sizes[0]).any():
-            continue  # not one product for all outputs: the samples are not alone, or the matrix is used otherwise
-        u = vectors[:, 0]
-        if np.abs(a - u[:, None] * np.einsum("d,mdh->mh", u, a)[:, None]).max() > 1e-6 * np.abs(a).max():
-            continue
-        u = _scaled(ev, inputs, u)
-        weight = p.x.T if flipped else p.x
-        z = np.asarray(u @ weight) + _bias(ev, inputs, np.einsum("d,mdh->mh", u, j) / (u @ u))
-        stage = Evaluator(Behind(ev, inputs, k, u, z, flipped))
+        back = np.linalg.pinv(entering).T
+        z = entering @ (p.x.T if flipped else p.x) + _bias(ev, inputs, (back @ j).sum(axis=1))
+        stage = Evaluator(Behind(ev, inputs, k, entering, z, flipped))
         found = _diagnosed(stage, _others(ev, inputs, k))
         return [dataclasses.replace(f, input=k, name=p.name, where=f"behind {p.name}: {f.where}") for f in found]
     return [] if (lost := _used_once(p)) is None else [lost]
+
+
+def _entering(inputs: list[Array], j: Array, a: Array) -> Array | None:
+    """U (n, d) with J = U^T dz and A = U^T dz' for every output: one sample, found from the products, or a batch that is known."""
+    d = j.shape[1]
+    vectors, sizes, _ = np.linalg.svd(np.swapaxes(j, 0, 1).reshape(d, -1), full_matrices=False)
+    guesses = [u for u in _guesses(inputs, d) if len(u) < d and np.linalg.matrix_rank(u) == len(u)]  # with d rows all fits
+    if sizes[0] and (sizes[1:] <= 1e-6 * sizes[0]).all():
+        u = vectors[:, :1].T  # of length 1, unless what it is tells its length
+        same = [g for g in guesses if len(g) == 1 and abs(abs((g @ u.T).item()) / np.linalg.norm(g) - 1) < 1e-10]
+        guesses = [*same, u]
+    for u in guesses:
+        onto = np.linalg.pinv(u) @ u  # the projection on the rows of U
+        if all(np.abs(m - onto @ m).max() <= 1e-6 * np.abs(m).max() for m in (j, a)):
+            return np.asarray(u)
+    return None
 
 
 def _used_once(p: Pair) -> Finding | None:
@@ -155,25 +163,21 @@ def _jacobian(ev: Evaluator, inputs: list[Array], k: int) -> Array | None:
     return np.array(rows)
 
 
-def _scaled(ev: Evaluator, inputs: list[Array], u: Array) -> Array:
-    """u as what it is: a sample, or an activation of a sample's first layer; else as it was found, of length 1."""
-    floats = [np.asarray(x, dtype=np.float64) for x in inputs if is_float(x)]
-    samples = [x.ravel() for x in floats if x.ndim and x.size == x.shape[-1]]
-    entering = list(samples)
-    for x in samples:
+def _guesses(inputs: list[Array], size: int) -> Iterator[Array]:
+    """Batches of `size` numbers a sample that may enter a layer: an input, or an activation of the first layer of one."""
+    floats = [np.asarray(x, dtype=np.float64) for x in inputs if is_float(x) and x.ndim]
+    vectors = [x for x in floats if x.ndim == 1]
+    for x in (v.reshape(-1, v.shape[-1]) for v in floats if v.ndim <= 2):
+        entering = [x]
         for w in (v for m in floats if m.ndim == 2 for v in (m, m.T)):
-            if w.shape[0] == x.size and w.shape[1] == u.size:
-                entering += [x @ w, *(x @ w + b for b in samples if b.size == u.size)]
-    for v in entering:
-        if v.size != u.size:
-            continue
-        for f in ACTIVATIONS:
-            with np.errstate(all="ignore"):
-                guess = f(v)
-            size = np.linalg.norm(guess)
-            if np.isfinite(size) and size and abs(abs(guess @ u) / size - 1) < 1e-10:
-                return np.asarray(guess)
-    return u
+            if w.shape == (x.shape[1], size):
+                entering += [x @ w, *(x @ w + b for b in vectors if b.size == size)]
+        for v in entering:
+            for f in ACTIVATIONS if v.shape[1] == size else ():
+                with np.errstate(all="ignore"):
+                    guess = f(v)
+                if np.isfinite(guess).all() and guess.any():
+                    yield np.asarray(guess)
 
 
 def _bias(ev: Evaluator, inputs: list[Array], j: Array) -> Array | float:

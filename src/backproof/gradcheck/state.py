@@ -12,10 +12,17 @@ from backproof.gradcheck.structure import differ
 
 def stale(ev: Evaluator, g: Array, rng: np.random.Generator, notes: list[str]) -> list[Finding]:
     """A backward after a forward at another point, against one after its own forward alone; notes are added to `notes`."""
-    other = list(ev.given)
-    for k in ev.subject.wrt:
-        x = ev.given[k]
-        other[k] = (x * (1 + 0.3 * rng.uniform(-1, 1, x.shape)) + 0.01).astype(x.dtype)
+    for sign in (1, -1):  # nearby, and on the other side of 0, where masks differ
+        other = list(ev.given)
+        for k in ev.subject.wrt:
+            x = ev.given[k]
+            other[k] = (sign * x * (1 + 0.3 * rng.uniform(-1, 1, x.shape)) + 0.01).astype(x.dtype)
+        if found := _after(ev, g, other, notes):
+            return found
+    return []
+
+
+def _after(ev: Evaluator, g: Array, other: list[Array], notes: list[str]) -> list[Finding]:
     try:
         with silent():
             if hasattr(ev.subject, "remembers"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,7 +128,7 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
                 if not p.wrong.any():
                     if (tie := joint_ties(p)) is None:
                         continue
-                    return _there(tie, what)
+                    return _tied(tie, what)
                 if not _persists(ev, p, point):
                     continue
                 first = diagnose(p)[0]
@@ -145,7 +146,7 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
                 if not p.wrong.any():
                     if (tie := joint_ties(p)) is None:
                         continue
-                    return _there(tie, what)
+                    return _tied(tie, what)
                 if not _persists(ev, p, point):
                     continue
                 first = diagnose(p)[0]
@@ -197,6 +198,11 @@ def _cause(ev: Evaluator, p: Pair, first: Finding, what: str, point: list[Array]
     else:
         cause = "wrong-at-some-entries"
     return _there(Finding(cause, 0.9, first.input, first.where, message, first.fix, first.evidence, first.name), what)
+
+
+def _tied(tie: Finding, what: str) -> Finding:
+    """At a tie that the check has made, each entry lies between its one-sided slopes: worth a word, and no failure."""
+    return dataclasses.replace(_there(tie, what), cause="kink", confidence=0.6)
 
 
 def _there(f: Finding, what: str) -> Finding:
