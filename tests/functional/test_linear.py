@@ -152,6 +152,12 @@ def test_chunks_change_rounding_only():
             assert np.abs(a - true).max() <= 16 * np.finfo(np.float32).eps * np.abs(true).max()
 
 
+def test_several_blocks_in_a_segment(monkeypatch):
+    monkeypatch.setattr(linear_entropy, "BLOCK", 1)  # which means 64 classes, of segments of 150
+    x, w, b, t = problem()
+    agree(F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=SEVERAL_CHUNKS), composed(x, w, t, b), 1e-12)
+
+
 def _refusal(x, w, t, b):
     with pytest.raises(ValueError, match="max_bytes: expected at least") as raised:
         F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=100)
