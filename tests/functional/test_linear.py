@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from backproof import functional as F
-from backproof.kernels import linear_entropy
+from backproof.kernels import blas, linear_entropy
 
 N, D, C = 23, 6, 300  # 300 classes: two segments
 SEVERAL_CHUNKS = 60_000  # bytes
@@ -282,3 +282,23 @@ def test_errors_name_the_argument(change, kind, message):
         with pytest.raises(kind) as raised:
             function(**given)
         assert message in str(raised.value)
+
+
+def test_the_blas_gets_its_threads_back_and_errors_come_through():
+    def sizes():
+        return [pool["num_threads"] for pool in blas._pools().info()]
+
+    before = sizes()
+    with blas.shared() as share, blas.shared():
+        assert set(sizes()) <= {1}
+        seen = [0] * 50
+
+        def task(i):
+            seen[i] += 1
+            if i == 30:
+                raise MemoryError("no room")
+
+        with pytest.raises(MemoryError, match="no room"):
+            share(task, 50)
+        assert max(seen) == 1
+    assert sizes() == before
