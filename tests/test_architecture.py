@@ -22,6 +22,7 @@ LEVELS = [
     ["layers"],
     ["losses"],
     ["canonical", "parameters", "schedules"],
+    ["objective"],
     ["summary", "curvature"],
     ["network", "optimisers", "metrics"],
     ["gradcheck", "diagnosis", "data", "plan"],

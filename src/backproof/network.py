@@ -19,6 +19,7 @@ from backproof.layers.combine import Chain
 from backproof.layers.fixed import Standardize
 from backproof.layers.softmax import Softmax
 from backproof.losses.base import Loss
+from backproof.objective import loss_and_gradient_of, loss_of
 from backproof.parameters import Layout, ParameterVector
 
 
@@ -207,8 +208,8 @@ class Network:
     ) -> float:
         """E for inputs x and targets t; `parameters` instead of the network's own; `train` lets dropout draw from `rng`."""
         theta, tree = self._tree_of(parameters)
-        z, _ = self.trunk.forward(tree, self.prepared(x, theta.dtype), train=train, rng=rng)
-        return self.objective.reduced(z, t, sample_weight)[0] + self._penalty(theta)
+        data = self.prepared(x, theta.dtype)
+        return loss_of(self.trunk, self.objective, tree, data, t, sample_weight, train, rng) + self._penalty(theta)
 
     @property
     def objective(self) -> Loss:
@@ -242,10 +243,8 @@ class Network:
         theta, tree = self._tree_of(parameters)
         if out is not None and (out.shape != theta.shape or out.dtype != theta.dtype):
             raise ShapeError(f"out: expected shape {theta.shape} and dtype {theta.dtype}, received {out.shape} and {out.dtype}")
-        z, kept = self.trunk.forward(tree, self.prepared(x, theta.dtype), train=train, rng=rng)
-        value, dz = self.objective.reduced(z, t, sample_weight)
-        dparams = self.trunk.parameter_gradient(tree, kept, dz)
-        gradient = self.layout.pack(dparams, np.empty_like(theta) if out is None else out)
+        data, gradient = self.prepared(x, theta.dtype), np.empty_like(theta) if out is None else out
+        value = loss_and_gradient_of(self.trunk, self.objective, self.store, tree, data, t, sample_weight, train, rng, gradient)
         if self.l2:
             gradient += theta.dtype.type(self.l2) * (self.store.penalised * theta)
         return value + self._penalty(theta), gradient

@@ -18,6 +18,8 @@ from backproof.functional.divergence import kl_divergence as kl_divergence
 from backproof.functional.divergence import kl_divergence_and_grad as kl_divergence_and_grad
 from backproof.functional.entropy import cross_entropy as cross_entropy
 from backproof.functional.entropy import cross_entropy_and_grad as cross_entropy_and_grad
+from backproof.functional.linear import linear_cross_entropy as linear_cross_entropy
+from backproof.functional.linear import linear_cross_entropy_and_grad as linear_cross_entropy_and_grad
 from backproof.functional.normalised import log_softmax as log_softmax
 from backproof.functional.normalised import log_softmax_vjp as log_softmax_vjp
 from backproof.functional.normalised import logsumexp as logsumexp
@@ -34,6 +36,8 @@ __all__ = [
     "cross_entropy_and_grad",
     "kl_divergence",
     "kl_divergence_and_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_and_grad",
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",

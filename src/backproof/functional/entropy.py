@@ -45,7 +45,7 @@ def cross_entropy(
     [0.2877, 0.6931]
     """
     problem = _problem(z, target, axis, weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
-    how = _reduction(problem, reduction, sample_weight)
+    how = reduction_for(problem.guest.array, problem.target, problem.options, problem.shape, reduction, sample_weight)
     rows, _ = dispatch.cross_entropy(problem.rows, problem.target, problem.options, None, False)
     return returned(how.value(rows, problem.shape, problem.guest.array), problem.guest)
 
@@ -90,7 +90,7 @@ def cross_entropy_and_grad(
     (0.47, [[0.125, 0.25, -0.375]])
     """
     problem = _problem(z, target, axis, weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
-    how = _reduction(problem, reduction, sample_weight)
+    how = reduction_for(problem.guest.array, problem.target, problem.options, problem.shape, reduction, sample_weight)
     logits = problem.guest.array
     place = destination(out, tuple(logits.shape), logits.dtype, logits)
     direct = None if place is None else _view_of_rows(place, problem.axis, problem.rows.shape)
@@ -128,29 +128,43 @@ def _problem(
         raise ShapeError("z: expected logits with an axis of classes, received shape ()")
     where = one_axis(axis, logits.ndim)
     shape = (*logits.shape[:where], *logits.shape[where + 1 :])
-    classes = logits.shape[where]
-    ignored = None if ignore_index is None else _whole(ignore_index, "ignore_index")
-    options = Options(
-        _class_weight(weight, logits, classes),
-        ignored,
+    options = options_of(logits, logits.shape[where], weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
+    given = rows_of_target(target, logits, shape, where, logits.shape[where], options.ignore_index)
+    return _Problem(guest, where, shape, to_rows(logits, where), given if given.ndim == 1 else widened(given), options)
+
+
+def options_of(
+    guide: Array,
+    classes: int,
+    weight: object,
+    ignore_index: object,
+    label_smoothing: object,
+    z_loss: object,
+    softcap: object,
+    temperature: object,
+) -> Options:
+    """The options, checked, for logits of `classes` that are numbers like those of `guide`."""
+    return Options(
+        _class_weight(weight, guide, classes),
+        None if ignore_index is None else whole(ignore_index, "ignore_index"),
         number(label_smoothing, "label_smoothing", 0.0, high=1.0),
         number(z_loss, "z_loss", 0.0),
         None if softcap is None else number(softcap, "softcap", 0.0, open_low=True),
         number(temperature, "temperature", 0.0, open_low=True),
     )
-    given = alike(target, logits, "target")
-    if tuple(given.shape) == tuple(logits.shape):
+
+
+def rows_of_target(target: object, guide: Array, shape: Shape, where: int, classes: int, ignored: int | None) -> Array:
+    """Labels (N,) or probabilities (N, C), checked against logits with rows of `shape` and the classes along axis `where`."""
+    full = (*shape[:where], classes, *shape[where:])
+    given = alike(target, guide, "target")
+    if tuple(given.shape) == full:
         if ignored is not None:
             raise ArgumentError("ignore_index: expected None with probabilities as targets; it names a label")
-        given = to_rows(widened(floats_beside(given, logits, "target")), where)
-    elif tuple(given.shape) == shape:
-        given = namespace(given).reshape(_labels(given, classes, ignored), (-1,))
-    else:
-        raise ShapeError(
-            f"target: expected labels of shape {shape} or probabilities of shape {tuple(logits.shape)}, "
-            f"received {tuple(given.shape)}"
-        )
-    return _Problem(guest, where, shape, to_rows(logits, where), given, options)
+        return to_rows(floats_beside(given, guide, "target"), where)
+    if tuple(given.shape) == shape:
+        return namespace(given).reshape(_labels(given, classes, ignored), (-1,))
+    raise ShapeError(f"target: expected labels of shape {shape} or probabilities of shape {full}, received {tuple(given.shape)}")
 
 
 def _class_weight(weight: object, logits: Array, classes: int) -> Array | None:
@@ -162,7 +176,7 @@ def _class_weight(weight: object, logits: Array, classes: int) -> Array | None:
     return widened(array)
 
 
-def _whole(value: object, name: str) -> int:
+def whole(value: object, name: str) -> int:
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -187,8 +201,8 @@ def _labels(labels: Array, classes: int, ignored: int | None) -> Array:
     return labels.astype(np.int64, copy=False) if is_numpy(labels) else xp.astype(labels, xp.int64, copy=False)
 
 
-def _reduction(problem: _Problem, kind: object, sample_weight: object) -> Reduction:
-    z, target, options = problem.guest.array, problem.target, problem.options
+def reduction_for(z: Array, target: Array, options: Options, shape: Shape, kind: object, sample_weight: object) -> Reduction:
+    """The reduction of the rows of logits like z, and what each counts in it."""
     counts = None
     if target.ndim == 1:
         xp = namespace(target)
@@ -199,7 +213,7 @@ def _reduction(problem: _Problem, kind: object, sample_weight: object) -> Reduct
             counts = counts if kept is None else xp.where(kept, counts, xp.zeros_like(counts))
         elif kept is not None:
             counts = widened(kept)
-    return reduction_of(kind, sample_weight, counts, problem.shape, z, problem.rows.shape[0])
+    return reduction_of(kind, sample_weight, counts, shape, z, target.shape[0])
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,25 @@
+"""backproof's linear_cross_entropy_and_grad."""
+
+from __future__ import annotations
+
+from backproof.functional import linear_cross_entropy_and_grad
+from benchmarks.workers.common import report
+from benchmarks.workers.linear_common import given, job, measure
+
+
+def main() -> None:
+    asked = job()
+    x, w, labels = given(asked["rows"], asked["features"], asked["classes"])
+    room = (asked["max_mib"] << 20) or None
+
+    def call() -> float:
+        return float(linear_cross_entropy_and_grad(x, w, labels, max_bytes=room)[0])
+
+    def warm() -> None:
+        linear_cross_entropy_and_grad(x[:40], w[:4000], labels[:40] % 4000)
+
+    report({"chunks": measure(call, warm, asked["calls"], x.nbytes + w.nbytes)}, ["numpy", "numba"])
+
+
+if __name__ == "__main__":
+    main()
