@@ -7,6 +7,6 @@ axis, strides, number of threads and company of other rows; those of softmax, lo
 
 from backproof.kernels.cpu.gradients import cross_entropy
 from backproof.kernels.cpu.jacobian import log_softmax_vjp, softmax_vjp
-from backproof.kernels.cpu.values import log_softmax, logsumexp, softmax
+from backproof.kernels.cpu.values import log_softmax, logsumexp, logsumexp_vjp, softmax
 
-__all__ = ["cross_entropy", "log_softmax", "log_softmax_vjp", "logsumexp", "softmax", "softmax_vjp"]
+__all__ = ["cross_entropy", "log_softmax", "log_softmax_vjp", "logsumexp", "logsumexp_vjp", "softmax", "softmax_vjp"]
