@@ -5,7 +5,7 @@ q_i = class_weight_i ((1 - smoothing) t_i + smoothing / C) what class i is to ha
 s the sum of the other exponentials and l = u_k + log1p(s):
 
     loss = T log1p(s) + sum_i q_i (-d_i) + z_loss l^2
-    dloss/du_i = (T + 2 z_loss l) h_i - q_i          at k: (sum over j != k of q_j) - T s / (1 + s) + 2 z_loss l / (1 + s)
+    dloss/du_i = (T + 2 z_loss l) h_i - q_i    at k, if s < 1: (sum over j != k of q_j) - T s / (1 + s) + 2 z_loss l / (1 + s)
     du_i/dz_i = (1 - tanh(z_i / c)^2) / temperature
 
 Where two terms would cancel, the larger two are not formed: see reference.py. Sums carry what rounding takes from them.
@@ -152,7 +152,7 @@ def rows(
             elif not empty:
                 q = share_of(target, tc, soft, label, class_weight, weighted, smoothing, n, i)
                 h = get(e, kept_at(one, e, padded, i))
-                if i == k:
+                if i == k and s < 1.0:  # else h_k <= 1/2, and there is nothing to mend
                     g = (beside - s * share) - s * share_rest + (pull / whole if pull != 0.0 else 0.0)
                 else:
                     g = h * share - q + h * share_rest

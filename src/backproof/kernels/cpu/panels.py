@@ -200,8 +200,12 @@ def panel_of_gradients(
             if y != ignored:
                 d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
                 s, at_label = get(found, OTHERS * width + lane), get(e, y * width + lane)
-                slope = label_slope(s, at_label, d, get(found, LABEL * width + lane), get(found, REST * width + lane))
-                put(made, y * width + lane, slope)
+                weight, one, two = (
+                    get(found, WEIGHT * width + lane),
+                    get(found, LABEL * width + lane),
+                    get(found, REST * width + lane),
+                )
+                put(made, y * width + lane, label_slope(s, at_label, d, get(found, WEIGHT * width + lane), one, two))
         pour(like, made, out, first, count, 1 << 62, 0, oi, oc, n)
     if special == 0.0:
         return

@@ -55,14 +55,11 @@ def share_of_row(like: Any, weight: float, s: float) -> tuple[float, float]:
 
 
 @compiled()
-def label_slope(s: float, e: float, d: float, share: float, rest: float) -> float:
-    """weight (h - 1) at the label: minus the others' share, e the label's exponential and d its distance to the largest logit.
+def label_slope(s: float, e: float, d: float, weight: float, share: float, rest: float) -> float:
+    """weight (h - 1) at the label, e the label's exponential and d its distance to the largest logit.
 
-    Where the label is the largest, s is the sum of the others; elsewhere the sum is at least twice e, and nothing cancels.
+    Where the label is the largest, minus the others' share; elsewhere h is at most 1/2, and nothing cancels.
     """
-    others = s
-    if d != 0.0:
-        whole = 1.0 + s
-        back = whole - s
-        others = (whole - e) + ((s - (whole - back)) + (1.0 - back))
-    return -(product(others, share) + product(others, rest))
+    if d == 0.0:
+        return -(product(s, share) + product(s, rest))
+    return (product(e, share) + product(e, rest)) - weight

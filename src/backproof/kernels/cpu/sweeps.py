@@ -155,7 +155,7 @@ def gradient_row(
             at_label = total(exponentials(like, every(like, np.float64(get(x, label))), every(like, top))) / lanes_of(like)
         share, rest = share_of_row(like, weight, s)
         write_scaled(like, x, n, top, share, rest, e, keep, out, past)
-        put(out, label, label_slope(s, at_label, d, share, rest))
+        put(out, label, label_slope(s, at_label, d, weight, share, rest))
     return total(log1p(every(like, s))) / lanes_of(like) - d
 
 
