@@ -2,7 +2,8 @@
 
 reference.py has the formulas, docs/design.md what to do where they say nothing. Float16, float32 and float64; any axis (counted
 from the first) and strides; `out` has the input's shape and dtype and may be the input. Every result has the same bits for any
-axis, strides, number of threads and company of other rows; those of softmax, log-softmax and logsumexp for any order of the row.
+axis, strides, number of threads and company of other rows; those of softmax, log-softmax and logsumexp, and in double precision
+those of the products, for any order of the row.
 """
 
 from backproof.kernels.cpu.gradients import cross_entropy

@@ -16,9 +16,10 @@ from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.lanes import at, lanes_of, pointer
 from backproof.kernels.cpu.panels import fill, offset_of, pour
 from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, SOFTMAX, one_row, softmax_panel
-from backproof.kernels.cpu.values import LARGE, LONG
+from backproof.kernels.cpu.values import LARGE
 from backproof.kernels.rows import panel_width
 
+PAST = 512  # classes from which on a large result goes past the caches
 COPY = 1 << 15  # numbers of each array that are copied at a time
 
 
@@ -107,7 +108,7 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     x, s, to = calls.plain(h), calls.plain(u), calls.plain(out)
     n, item, width = x.shape[axis], x.itemsize, panel_width(x.itemsize)
     view = calls.rows_of(axis, x, s, to)
-    past = kind == SOFTMAX and to.nbytes >= LARGE and n >= LONG and not any(np.may_share_memory(to, a) for a in (x, s))
+    past = kind == SOFTMAX and to.nbytes >= LARGE and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
     function = calls.sweep(rows, "i" * 17 + "bi", x.dtype)
     like, steps = x.dtype.type(0), [a.strides[axis] // item for a in (x, s, to)]
     size = max(n, width)

@@ -28,7 +28,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )
 from backproof.kernels.cpu.signed_sum import HUGE, signed_sum, term
-from backproof.kernels.cpu.single_row import softmax_row_in_single
+from backproof.kernels.cpu.single_row import softmax_panel_in_single, softmax_row_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
@@ -132,7 +132,7 @@ def one_row(
     elif is_double(like):
         softmax_row_in_double(like, h, u, n, out)
     else:
-        softmax_row_in_single(like, h, u, n, out, ahead_h, ahead_u, past)
+        softmax_row_in_single(like, h, u, n, out, ahead_h, ahead_u, past, work)
 
 
 @compiled()
@@ -147,8 +147,6 @@ def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) ->
         row = term(h, u, c * width, products, centre)
         largest = larger(magnitude(row), largest)
         plain += row
-    if not is_double(like):
-        return plain
     high, low = fixed_points(largest)
     high *= every(like, 24.0)
     low *= every(like, 64.0)
@@ -164,17 +162,17 @@ def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) ->
 @compiled()
 def softmax_panel(like: Any, h: Any, u: Any, n: int) -> None:
     """The softmax product for rows side by side in two panels; the results take the place of u."""
+    if not is_double(like):
+        softmax_panel_in_single(like, h, u, n)
+        return
     width = lanes_of(like)
     one, beside = load(h, 0), load(u, 0)
-    mass = wide(one)
     for c in range(1, n):
         row, other = load(h, c * width), load(u, c * width)
-        mass += wide(row)
         beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
         one = larger(row, one)
     centre, nothing = wide(beside), every(like, 0.0)
-    if is_double(like):
-        mass = lane_sums(like, h, h, n, False, centre)
+    mass = lane_sums(like, h, h, n, False, nothing)
     mean = lane_sums(like, h, u, n, True, centre) / where_equal(mass, nothing, every(like, 1.0), mass)
     for c in range(n):
         store(u, c * width, wide(load(h, c * width)) * (wide(load(u, c * width)) - centre - mean))
