@@ -66,8 +66,8 @@ def test_axis_and_strides(dtype):
 def test_order_of_the_entries(dtype):
     """Every permutation, ties included.
 
-    The compiled products in single precision are summed in double in the row's order: equal but where 2^-48 decides a rounding,
-    none of these.
+    The compiled products in single precision are summed in double in the row's order: equal but where the last digits of a double
+    decide a rounding, which is none of these.
     """
     rng = np.random.default_rng(0)
     for classes in (3, 37, 1000):
