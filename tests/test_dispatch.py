@@ -87,7 +87,7 @@ def test_a_fast_module_is_used_and_right(plugged_in, dtype):
 
 
 def test_it_is_not_asked_for_what_it_does_not_take(plugged_in):
-    for z in (Z.astype(np.float16), Z.astype(complex), Z.astype(">f8"), np.zeros((0, 3)), np.zeros((3, 0)), Z[:0]):
+    for z in (Z.astype(np.float16), Z.astype(complex), np.zeros((0, 3)), np.zeros((3, 0)), Z[:0]):
         F.softmax(z)
     F.softmax_vjp(Z, Z.astype(np.float32))
     F.cross_entropy(Z + 0j, Z * 1j)

@@ -107,10 +107,22 @@ def test_labels_come_in_every_whole_dtype():
         assert F.cross_entropy(Z, T.astype(dtype)) == expected
 
 
-def test_the_functions_are_reached_from_the_top_and_need_nothing_heavy():
-    code = (
-        "import sys, backproof as bp; assert 'backproof.functional' not in sys.modules; bp.functional.softmax([1.0, 2.0]);"
-        "print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "jax", "sklearn", "scipy", "matplotlib"} & set(loaded)
+HEAVY = {"torch", "jax", "sklearn", "scipy", "matplotlib", "numba", "llvmlite"}
+
+
+def heavy_modules(*lines):
+    """What a fresh process has loaded of heavy packages after these lines, modules and submodules by name."""
+    code = "\n".join(("import sys", *lines, "print(*sys.modules)"))
+    loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return {name for name in loaded if name.split(".")[0] in HEAVY}
+
+
+def test_the_functions_are_reached_from_the_top_and_need_nothing_heavy(kernels):
+    """Reached, and used with the reference: nothing heavy. A compiled kernel brings Numba and what Numba itself imports (a little
+    of SciPy, where that is installed), nothing else."""
+    reached = "import backproof as bp; assert 'backproof.functional' not in sys.modules; bp.functional.softmax"
+    assert not heavy_modules(reached)
+    use = ("from backproof.kernels import dispatch", f"with dispatch.only({kernels!r}): bp.functional.softmax([1.0, 2.0])")
+    numba = ("import numba", "numba.njit('f8(f8)')(lambda x: x)") if kernels == "cpu" else ()
+    brought = {name for name in heavy_modules(reached, *use) if name.split(".")[0] not in ("numba", "llvmlite") or not numba}
+    assert brought <= heavy_modules(*numba)

@@ -119,7 +119,8 @@ def log_softmax(z: Any, *, axis: Axis = -1, out: Any = None) -> Any:
 def log_softmax_vjp(log_h: Any, upstream: Any, *, axis: Axis = -1, out: Any = None) -> Any:
     """J^T u = u - h sum(u), from log h = log_softmax(z) and the gradient u with respect to it. `out` may be log_h itself.
 
-    Where h_k is close to 1 its entry is formed from 1 - h_k = -expm1(log h_k) and the sum of the other u.
+    Where h_k is close to 1 its entry is formed from 1 - h_k = -expm1(log h_k) and the sum of the other u. A row of -inf throughout
+    gives zeros.
 
     Raises `ShapeError` for an upstream of another shape, and what `softmax` raises.
 

@@ -22,17 +22,8 @@ from backproof.kernels.reference_losses import Options
 
 
 def _native_floats(arrays: tuple[Any, ...]) -> bool:
-    """NumPy arrays of one dtype, single or double precision, in this machine's byte order, with something in them."""
-    return all(
-        is_numpy(a)
-        and a.dtype == arrays[0].dtype
-        and a.dtype.char in "fd"
-        and a.dtype.isnative
-        and a.flags.aligned
-        and a.size
-        and a.ndim
-        for a in arrays
-    )
+    """NumPy arrays of one precision, single or double, with something in them; byte order, alignment and strides are free."""
+    return all(is_numpy(a) and a.dtype.char == arrays[0].dtype.char and a.dtype.char in "fd" and a.size and a.ndim for a in arrays)
 
 
 def _anything(arrays: tuple[Any, ...]) -> bool:
@@ -106,13 +97,18 @@ def _stored(result: Array, out: Array | None) -> Array:
     return out
 
 
+def _dtype_of(arrays: tuple[Array, ...]) -> Any:
+    """The dtype of a result, as the reference has it: this machine's byte order, where there are several arrays."""
+    return arrays[0].dtype if len(arrays) == 1 else np.result_type(*arrays)
+
+
 def _mapped(function: str, arrays: tuple[Any, ...], axis: int, out: Array | None) -> Array:
     """Something of the first argument's shape, along `axis` (from 0 on)."""
     fast = _fast(function, arrays)
     if fast is None:
         result: Array = getattr(reference, function)(*arrays, axis)
         return _stored(result, out)
-    place = np.empty(arrays[0].shape, arrays[0].dtype) if out is None or _entangled(out, arrays) else out
+    place = np.empty(arrays[0].shape, _dtype_of(arrays)) if out is None or _entangled(out, arrays) else out
     fast(*arrays, axis, place)
     return _stored(place, out)
 
@@ -139,12 +135,13 @@ def logsumexp(z: Array, axis: int) -> Array:
 
 
 def logsumexp_vjp(z: Array, upstream: Array, axis: int) -> Array:
-    """u softmax(z): the reference rounds once, a fast softmax is rounded before the product."""
-    if _fast("softmax", (z,)) is None or not is_numpy(upstream) or upstream.dtype != z.dtype:
+    """u softmax(z), rounded once. The upstream of a single row has no axes."""
+    fast = _fast("logsumexp_vjp", (z, np.atleast_1d(upstream) if is_numpy(upstream) else upstream))
+    if fast is None:
         return reference.logsumexp_vjp(z, upstream, axis)
-    h = softmax(z, axis)
-    h *= np.expand_dims(upstream, axis)
-    return h
+    place = np.empty(z.shape, _dtype_of((z, upstream)))
+    fast(z, upstream, axis, place)
+    return place
 
 
 def cross_entropy(

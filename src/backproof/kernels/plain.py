@@ -75,9 +75,12 @@ def softmax_vjp(h: Array, upstream: Array, axis: int = -1) -> Array:
 
 
 def log_softmax_vjp(log_h: Array, upstream: Array, axis: int = -1) -> Array:
-    """J^T u = u - h sum(u): the Jacobian of log-softmax is I - 1 h^T."""
+    """J^T u = u - h sum(u): the Jacobian of log-softmax is I - 1 h^T. A row of -inf throughout has a gradient of 0."""
     u64 = widened(upstream)
     g = u64 - np.exp(widened(log_h)) * np.sum(u64, axis=axis, keepdims=True)
+    masked = np.max(log_h.real, axis=axis, keepdims=True, initial=-np.inf) == -np.inf
+    if masked.any():
+        g = np.where(masked, 0.0, g)
     return g.astype(np.result_type(log_h, upstream), copy=False)
 
 

@@ -233,7 +233,7 @@ def log_softmax_vjp(log_h: Array, upstream: Array, axis: int = -1) -> Array:
     """J^T u = u - h sum(u): the Jacobian of log-softmax is I - 1 h^T.
 
     Where h_k > 1/2 the entry is (1 - h_k) sum(u) - (sum over j != k of u_j), with 1 - h_k = -expm1(log h_k): the same, with the
-    cancellation of u_k done by hand.
+    cancellation of u_k done by hand. A row of -inf throughout has a gradient of 0, as everywhere.
     """
     xp = namespace(log_h)
     dtype = xp.result_type(log_h, upstream)
@@ -245,7 +245,9 @@ def log_softmax_vjp(log_h: Array, upstream: Array, axis: int = -1) -> Array:
     direct = (u - h * high) - h * low
     rest, error = two_sum(u, -high)  # minus the others' sum
     confident = (rest + (error - low)) - xp.expm1(log_h) * (high + low)
-    return _back(xp.where(real(h) > 0.5, confident, direct), axis, dtype)
+    result = xp.where(real(h) > 0.5, confident, direct)
+    masked = xp.all(real(log_h) == -np.inf, axis=-1, keepdims=True)
+    return _back(xp.where(masked, xp.zeros_like(result), result), axis, dtype)
 
 
 @quiet

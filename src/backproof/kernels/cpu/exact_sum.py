@@ -40,14 +40,18 @@ def added_by_largest(high: float, low: float) -> tuple[int, int]:
 
 
 @compiled()
-def sum_of(like: Any, high: float, low: float, upper: int, lower: int, fine_upper: int, fine_lower: int) -> float:
-    """(upper 2^32 + lower) units and, in double precision, the same of the fine units, rounded (nearly) once."""
+def sum_of(
+    like: Any, high: float, low: float, upper: int, lower: int, fine_upper: int, fine_lower: int
+) -> tuple[float, float]:  # fmt: skip
+    """(upper 2^32 + lower) units and, in double precision, the same of the fine units: rounded (nearly) once, and the rest."""
     unit = high * 2.0**-52
     large, small = np.float64(upper) * TWO32, np.float64(lower)
     if not is_double(like):
-        return (large + small) * unit
+        return (large + small) * unit, 0.0
     whole = large + small
     back = whole - large
     rest = (large - (whole - back)) + (small - back)
     fine = (np.float64(fine_upper) * TWO32 + np.float64(fine_lower)) * (low / 1.5 * 2.0**-52 / unit)
-    return (whole + (rest + fine)) * unit
+    rest += fine
+    high_part = whole + rest
+    return high_part * unit, (rest - (high_part - whole)) * unit

@@ -42,7 +42,7 @@ def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, rounded once where the processor can."""
     if not _has_fused():
         return builder.fadd(builder.fmul(a, b), c)
-    name = f"llvm.fma.v{a.type.count}f64"
+    name = f"llvm.fma.v{a.type.count}f{64 if a.type.element == ir.DoubleType() else 32}"
     kind = ir.FunctionType(a.type, [a.type] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
 

@@ -5,7 +5,7 @@ q_i = class_weight_i ((1 - smoothing) t_i + smoothing / C) what class i is to ha
 s the sum of the other exponentials and l = u_k + log1p(s):
 
     loss = T log1p(s) + sum_i q_i (-d_i) + z_loss l^2
-    dloss/du_i = (T + 2 z_loss l) h_i - q_i          at k: (sum over j != k of q_j) - T s / (1 + s) + 2 z_loss l / (1 + s)
+    dloss/du_i = (T + 2 z_loss l) h_i - q_i    at k, if s < 1: (sum over j != k of q_j) - T s / (1 + s) + 2 z_loss l / (1 + s)
     du_i/dz_i = (1 - tanh(z_i / c)^2) / temperature
 
 Where two terms would cancel, the larger two are not formed: see reference.py. Sums carry what rounding takes from them.
@@ -23,6 +23,7 @@ from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.lanes import at, lanes_of, pointer
 from backproof.kernels.cpu.long_rows import kept_at, sum_others, top_of
+from backproof.kernels.cpu.quotient import share_of_row
 from backproof.kernels.rows import panel_width
 
 INFINITY, NAN = np.inf, np.nan
@@ -112,7 +113,7 @@ def rows(
         empty = top == -INFINITY
         s = 0.0
         if not (empty or lost):
-            s = sum_others(one, u, padded, top, second, place, e, True, 0, u)
+            s, _ = sum_others(one, u, padded, top, second, place, e, True, 0, u)
         k, mass, mass_rest, cost, cost_rest, beside, beside_rest = -1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         infinite = False
         for i in range(n):
@@ -142,6 +143,7 @@ def rows(
         if out_address == 0:
             continue
         whole = 1.0 + s
+        share, share_rest = share_of_row(one, mass, s)
         pull = 2.0 * z_loss * log_all if z_loss != 0.0 and not empty else 0.0
         for i in range(n):
             g = 0.0
@@ -150,10 +152,10 @@ def rows(
             elif not empty:
                 q = share_of(target, tc, soft, label, class_weight, weighted, smoothing, n, i)
                 h = get(e, kept_at(one, e, padded, i))
-                if i == k:
-                    g = (beside - mass * s / whole) + (pull / whole if pull != 0.0 else 0.0)
+                if i == k and s < 1.0:  # else h_k <= 1/2, and there is nothing to mend
+                    g = (beside - s * share) - s * share_rest + (pull / whole if pull != 0.0 else 0.0)
                 else:
-                    g = mass * h / whole - q
+                    g = h * share - q + h * share_rest
                     if pull != 0.0 and h != 0.0:
                         g += pull * h / whole
                 z = np.float64(get(row, i * xc))

@@ -38,6 +38,8 @@ def cross_entropy(
     plain = class_weight is None and not label_smoothing and not z_loss and softcap is None and temperature in (None, 1.0)
     if target.ndim == 1 and plain:
         _labels(x, np.ascontiguousarray(target, dtype=np.int64), weights, ignored, losses, to)
+    elif plain:
+        _probabilities(x, target, weights, losses, to)
     else:
         general.cross_entropy(
             x, target, weights, class_weight, ignored, label_smoothing, z_loss, softcap, temperature or 1.0, losses, to
@@ -46,6 +48,28 @@ def cross_entropy(
         loss[...] = losses
     if to is not None and to is not grad and grad is not None:
         grad[...] = to
+
+
+def _probabilities(x: Array, target: Array, weights: Array | None, losses: Array, to: Array | None) -> None:
+    """Each row whose probability is 1 for one class and 0 for all others as a label, with the bits of one."""
+    certain = (np.count_nonzero(target, axis=1) == 1) & (target.max(axis=1) == 1)
+    for labelled in (True, False):
+        rows = np.flatnonzero(certain == labelled)
+        if not len(rows):
+            continue
+        every = len(rows) == len(x)
+        some = slice(None) if every else rows
+        z, t, loss = x[some], target[some], losses if every else np.empty(len(rows))
+        scale = weights if every or weights is None else weights[rows]
+        gradient = to if every or to is None else np.empty_like(z)
+        if labelled:
+            _labels(z, np.argmax(t, axis=1), scale, NO_LABEL, loss, gradient)
+        else:
+            general.cross_entropy(z, t, scale, None, NO_LABEL, 0.0, 0.0, None, 1.0, loss, gradient)
+        if not every:
+            losses[rows] = loss
+            if to is not None and gradient is not None:
+                to[rows] = gradient
 
 
 def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses: Array, to: Array | None) -> None:

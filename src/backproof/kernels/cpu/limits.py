@@ -37,8 +37,8 @@ def is_limit(x: Any, step: int, n: int, top: float, strange: float) -> bool:
 
 
 @compiled()
-def limit_row(kind: int, x: Any, step: int, n: int, out: Any, out_step: int) -> None:
-    """The row's softmax or log-softmax, or logsumexp to out[0]."""
+def limit_row(kind: int, x: Any, step: int, n: int, out: Any, out_step: int, weight: float) -> None:
+    """The row's softmax times weight or log-softmax, or logsumexp to out[0]."""
     many = infinite_entries(x, step, n)
     if kind == LOGSUMEXP:
         put(out, 0, NAN if many < 0 else INFINITY if many > 0 else -INFINITY)
@@ -51,7 +51,7 @@ def limit_row(kind: int, x: Any, step: int, n: int, out: Any, out_step: int) -> 
             elif log:
                 put(out, i * out_step, log_share if here else -INFINITY)
             else:
-                put(out, i * out_step, 1.0 / many if here else 0.0)
+                put(out, i * out_step, (1.0 / many if here else 0.0) * weight)
 
 
 @compiled()

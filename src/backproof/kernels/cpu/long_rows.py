@@ -34,6 +34,7 @@ from backproof.kernels.cpu.lanes import (
     store_past,
     two_largest,
 )
+from backproof.kernels.cpu.quotient import scaled
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
 
 INFINITY = np.inf
@@ -76,14 +77,18 @@ def top_of(like: Any, x: Any, n: int) -> tuple[float, float, int, float]:
 
 
 @compiled()
-def sum_others(like: Any, x: Any, n: int, top: float, second: float, place: int, e: Any, keep: bool, ahead: int, out: Any) -> float:
-    """s, by exact_sum. Exponentials go to e[0:] vector by vector, the overlapping last one behind the others.
+def sum_others(
+    like: Any, x: Any, n: int, top: float, second: float, place: int, e: Any, keep: bool, ahead: int, out: Any
+) -> tuple[float, float]:
+    """s, by exact_sum, and in double precision what its rounding took.
+
+    Exponentials go to e[0:] vector by vector, the overlapping last one behind the others.
 
     `ahead`: how far from here the next row lies; it is asked for meanwhile, as this sweep computes and does not wait for memory.
     """
     width = lanes_of(like)
     if not is_double(like) and second - top < LOWEST and not keep:
-        return 0.0
+        return 0.0, 0.0
     tops = every(like, top)
     high, low = fixed_point(total(exponentials(like, every(like, second), tops)) / width)
     highs, lows = every(like, high), every(like, low)
@@ -123,7 +128,7 @@ def sum_others(like: Any, x: Any, n: int, top: float, second: float, place: int,
             fine_upper += here >> 32
             fine_lower += here & 0xFFFFFFFF
     if not is_double(like) and second - top < LOWEST:
-        return 0.0
+        return 0.0, 0.0
     return sum_of(like, high, low, upper, lower, fine_upper, fine_lower)
 
 
@@ -136,34 +141,27 @@ def kept_at(like: Any, e: Any, n: int, y: int) -> int:
 
 
 @compiled()
-def scaled(like: Any, row: Any, weights: Any, whole: Any) -> Any:
-    """weight e / (1 + s): a division in double precision; where the result is rounded anyway, `weights` is divided already."""
-    if is_double(like):
-        return row * weights / whole
-    return row * weights
-
-
-@compiled()
-def write_scaled(like: Any, x: Any, n: int, top: float, s: float, weight: float, e: Any, kept: bool, out: Any, past: bool) -> None:
-    """weight exp(x - top) / (1 + s) to `out`, which may be x; `past`: past the caches."""
+def write_scaled(
+    like: Any, x: Any, n: int, top: float, share: float, rest: float, e: Any, kept: bool, out: Any, past: bool
+) -> None:  # fmt: skip
+    """exp(x - top) times (share + rest) to `out`, which may be x; `past`: past the caches."""
     width = lanes_of(like)
-    tops, whole = every(like, top), every(like, 1.0 + s)
-    weights = every(like, weight if is_double(like) else weight / (1.0 + s))
+    tops, shares, rests = every(like, top), every(like, share), every(like, rest)
     if kept:  # the last vector first: what overlaps is then written once more
-        store(out, n - width, scaled(like, load_wide(e, n // width * width - (0 if n % width else width), x), weights, whole))
+        store(out, n - width, scaled(like, load_wide(e, n // width * width - (0 if n % width else width), x), shares, rests))
         begin = 0
         if past:
-            store(out, 0, scaled(like, load_wide(e, 0, x), weights, whole))
+            store(out, 0, scaled(like, load_wide(e, 0, x), shares, rests))
             begin = (-address(out) & (LINE - 1)) // itemsize(like)
             for i in range(begin, n - width + 1, width):
-                store_past(out, i, scaled(like, load_wide(e, i, x), weights, whole))
+                store_past(out, i, scaled(like, load_wide(e, i, x), shares, rests))
         else:
             for i in range(0, n - width + 1, width):
-                store(out, i, scaled(like, load_wide(e, i, x), weights, whole))
+                store(out, i, scaled(like, load_wide(e, i, x), shares, rests))
     else:
-        last = scaled(like, exponentials(like, wide(load(x, n - width)), tops), weights, whole)
+        last = scaled(like, exponentials(like, wide(load(x, n - width)), tops), shares, rests)
         for i in range(0, n - width + 1, width):
-            store(out, i, scaled(like, exponentials(like, wide(load(x, i)), tops), weights, whole))
+            store(out, i, scaled(like, exponentials(like, wide(load(x, i)), tops), shares, rests))
         store(out, n - width, last)
 
 

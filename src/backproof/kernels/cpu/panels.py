@@ -16,11 +16,13 @@ from backproof.kernels.cpu.exponential import LOWEST, exponentials, log1p
 from backproof.kernels.cpu.integers import add_bits, bits, fixed_points, settled
 from backproof.kernels.cpu.lanes import at, every, every_narrow, is_double, lanes_of, larger, smaller
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX, is_limit, limit_gradient, limit_row
-from backproof.kernels.cpu.long_rows import logs, scaled
+from backproof.kernels.cpu.logarithm import rounded_sum
+from backproof.kernels.cpu.long_rows import logs
+from backproof.kernels.cpu.quotient import label_slope, scaled, shares
 from backproof.kernels.rows import load, load_wide, store, transpose, where_greater, wide
 
-TOP, OTHERS, LOG, STRANGE, WEIGHT, LABEL, SECOND, COUNT, FINE = range(9)
-FOUND = 9
+TOP, OTHERS, LOW, LOG, STRANGE, WEIGHT, LABEL, SECOND, COUNT, FINE, REST = range(11)
+FOUND = 11
 
 
 @compiled()
@@ -110,8 +112,9 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, log: bool) -> None:
             extra, fine_extra = added_by_largest(h, f)
             units = bits(get(found, COUNT * width + lane)) - n * bits(h) - extra
             fines = bits(get(found, FINE * width + lane)) - n * bits(f) - fine_extra
-            s = sum_of(like, h, f, units >> 32, units & 0xFFFFFFFF, fines >> 32, fines & 0xFFFFFFFF)
+            s, s_low = sum_of(like, h, f, units >> 32, units & 0xFFFFFFFF, fines >> 32, fines & 0xFFFFFFFF)
             put(found, OTHERS * width + lane, s)
+            put(found, LOW * width + lane, s_low)
         others = load_wide(found, OTHERS * width, panel)
     else:
         others = where_greater(every(like, LOWEST), seconds - tops, every(like, 0.0), others)
@@ -125,21 +128,29 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, log: bool) -> None:
 @compiled()
 def panel_of_values(
     like: Any, kind: int, x: Any, first: int, count: int, inner: int, xo: int, xi: int, xc: int, n: int,
-    out: Any, oo: int, oi: int, oc: int, panel: Any, e: Any, found: Any,
+    out: Any, oo: int, oi: int, oc: int, weights: Any, weighted: bool, panel: Any, e: Any, found: Any,
 ) -> None:  # fmt: skip
-    """Softmax, log-softmax or logsumexp of `count` rows."""
+    """Softmax (times the row's weight), log-softmax or logsumexp of `count` rows."""
     width = lanes_of(like)
     made = at(panel, n * width)
     fill(like, x, first, count, inner, xo, xi, xc, n, panel)
     study(like, panel, n, e, found, kind != SOFTMAX)
     if kind == LOGSUMEXP:
         for lane in range(count):
-            put(out, first + lane, get(found, TOP * width + lane) + get(found, LOG * width + lane))
+            top = get(found, TOP * width + lane)
+            if is_double(like):
+                put(out, first + lane, rounded_sum(top, get(found, OTHERS * width + lane), get(found, LOW * width + lane)))
+            else:
+                put(out, first + lane, top + get(found, LOG * width + lane))
     elif kind == SOFTMAX:
-        whole = load_wide(found, OTHERS * width, panel) + every(like, 1.0)
-        weights = every(like, 1.0) if is_double(like) else every(like, 1.0) / whole
+        given = every(like, 1.0)
+        if weighted:
+            for lane in range(width):
+                put(found, WEIGHT * width + lane, get(weights, first + lane) if lane < count else 0.0)
+            given = load_wide(found, WEIGHT * width, panel)
+        share, rest = shares(like, given, load_wide(found, OTHERS * width, panel))
         for c in range(n):
-            store(made, c * width, scaled(like, load_wide(e, c * width, panel), weights, whole))
+            store(made, c * width, scaled(like, load_wide(e, c * width, panel), share, rest))
         pour(like, made, out, first, count, inner, oo, oi, oc, n)
     else:
         tops, log_sum = load_wide(found, TOP * width, panel), load_wide(found, LOG * width, panel)
@@ -149,16 +160,7 @@ def panel_of_values(
     for lane in range(count):
         if is_limit(at(panel, lane), width, n, get(found, TOP * width + lane), get(found, STRANGE * width + lane)):
             begin = first + lane if kind == LOGSUMEXP else offset_of(first + lane, inner, oo, oi)
-            limit_row(kind, at(panel, lane), width, n, at(out, begin), oc)
-
-
-@compiled()
-def label_share(s: float, e: float, d: float) -> float:
-    """1 - h at the label: the others' share, e the label's exponential and d its distance to the largest logit.
-
-    Where the label is the largest, s is the sum of the others; elsewhere the sum is at least twice e, and nothing cancels.
-    """
-    return s / (1.0 + s) if d == 0.0 else ((1.0 + s) - e) / (1.0 + s)
+            limit_row(kind, at(panel, lane), width, n, at(out, begin), oc, get(weights, first + lane) if weighted else 1.0)
 
 
 @compiled()
@@ -180,24 +182,30 @@ def panel_of_gradients(
             put(losses, first + lane, 0.0)
             special = 1.0
         else:
-            weight, s = get(weights, first + lane) if weighted else 1.0, get(found, OTHERS * width + lane)
+            weight = get(weights, first + lane) if weighted else 1.0
             d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
             put(losses, first + lane, get(found, LOG * width + lane) - d)
             put(found, WEIGHT * width + lane, weight)
-            put(found, LABEL * width + lane, -weight * label_share(s, get(e, y * width + lane), d))
             if weight == 0.0:
                 special = 1.0
         special += get(found, STRANGE * width + lane)
     if write:
-        whole = load_wide(found, OTHERS * width, panel) + every(like, 1.0)
-        shares = load_wide(found, WEIGHT * width, panel)
-        shares = shares if is_double(like) else shares / whole
+        share, rest = shares(like, load_wide(found, WEIGHT * width, panel), load_wide(found, OTHERS * width, panel))
+        store(found, LABEL * width, share)
+        store(found, REST * width, rest)
         for c in range(n):
-            store(made, c * width, scaled(like, load_wide(e, c * width, panel), shares, whole))
+            store(made, c * width, scaled(like, load_wide(e, c * width, panel), share, rest))
         for lane in range(count):
             y = get(labels, first + lane)
             if y != ignored:
-                put(made, y * width + lane, get(found, LABEL * width + lane))
+                d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
+                s, at_label = get(found, OTHERS * width + lane), get(e, y * width + lane)
+                weight, one, two = (
+                    get(found, WEIGHT * width + lane),
+                    get(found, LABEL * width + lane),
+                    get(found, REST * width + lane),
+                )
+                put(made, y * width + lane, label_slope(s, at_label, d, get(found, WEIGHT * width + lane), one, two))
         pour(like, made, out, first, count, 1 << 62, 0, oi, oc, n)
     if special == 0.0:
         return

@@ -16,10 +16,12 @@ import numpy as np
 
 from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu.exponential import exponentials, log1p
-from backproof.kernels.cpu.lanes import at, every, lanes_of, pointer
+from backproof.kernels.cpu.lanes import at, every, is_double, lanes_of, pointer
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX, is_limit, limit_gradient, limit_row
+from backproof.kernels.cpu.logarithm import rounded_sum
 from backproof.kernels.cpu.long_rows import kept_at, sum_others, top_of, write_logs, write_scaled
-from backproof.kernels.cpu.panels import FOUND, label_share, offset_of, panel_of_gradients, panel_of_values
+from backproof.kernels.cpu.panels import FOUND, offset_of, panel_of_gradients, panel_of_values
+from backproof.kernels.cpu.quotient import label_slope, share_of_row
 from backproof.kernels.rows import total
 
 PANEL = 256  # classes of a row that fit a panel in the first cache
@@ -46,17 +48,21 @@ def copied_rows(n: int, lanes: int) -> int:
 
 
 @compiled()
-def value_row(like: Any, kind: int, x: Any, n: int, out: Any, e: Any, ahead: int, past: bool) -> None:
+def value_row(like: Any, kind: int, x: Any, n: int, out: Any, weight: float, e: Any, ahead: int, past: bool) -> None:
     top, second, place, strange = top_of(like, x, n)
     if is_limit(x, 1, n, top, strange):
-        limit_row(kind, x, 1, n, out, 1)
+        limit_row(kind, x, 1, n, out, 1, weight)
         return
     keep = kind == SOFTMAX and n <= KEPT
-    s = sum_others(like, x, n, top, second, place, e, keep, ahead, out if keep and not past and n <= NEAR else x)
+    s, s_low = sum_others(like, x, n, top, second, place, e, keep, ahead, out if keep and not past and n <= NEAR else x)
     if kind == SOFTMAX:
-        write_scaled(like, x, n, top, s, 1.0, e, keep, out, past)
+        share, rest = share_of_row(like, weight, s)
+        write_scaled(like, x, n, top, share, rest, e, keep, out, past)
     elif kind == LOGSUMEXP:
-        put(out, 0, top + total(log1p(every(like, s))) / lanes_of(like))
+        if is_double(like):
+            put(out, 0, rounded_sum(top, s, s_low))
+        else:
+            put(out, 0, top + total(log1p(every(like, s))) / lanes_of(like))
     else:
         write_logs(like, x, n, top, s, out)
 
@@ -95,11 +101,15 @@ def scatter(
 
 def values(
     like: Any, kind: int, x_address: int, xo: int, xi: int, xc: int, out_address: int, oo: int, oi: int, oc: int,
-    inner: int, n: int, first: int, last: int, past: bool, work: int,
+    weights_address: int, inner: int, n: int, first: int, last: int, past: bool, work: int,
 ) -> None:  # fmt: skip
-    """Softmax, log-softmax (out: like x) or logsumexp (out: one number a row, in order) of the rows first to last - 1."""
+    """Softmax, log-softmax (out: like x) or logsumexp (out: one number a row, in order) of the rows first to last - 1.
+
+    The address of one weight a row for its softmax, in order; 0: all are 1.
+    """
     width = lanes_of(like)
     x, out, e = pointer(x_address, like), pointer(out_address, like), pointer(work, 1.0)
+    weights, weighted = pointer(weights_address, 1.0), weights_address != 0
     panel_size = min(n, PANEL) * width
     kept = n + 2 * width if n <= KEPT else 2 * width
     found = at(e, max(kept, panel_size))
@@ -108,7 +118,9 @@ def values(
     if n <= PANEL and not (beside and n >= width and n >= SHORT):
         for r in range(first, last, width):
             count = min(width, last - r)
-            panel_of_values(like, kind, x, r, count, inner, xo, xi, xc, n, out, oo, oi, oc, buffer, e, found)
+            panel_of_values(
+                like, kind, x, r, count, inner, xo, xi, xc, n, out, oo, oi, oc, weights, weighted, buffer, e, found
+            )  # fmt: skip
         return
     many = 1 if beside else _copied_rows(n, width)
     for r in range(first, last, many):
@@ -120,7 +132,7 @@ def values(
         for i in range(count):  # one call for both: what is called twice is compiled twice
             row = at(x, begin) if beside else at(buffer, i * n)
             target = at(out, to + i) if beside or kind == LOGSUMEXP else row
-            value_row(like, kind, row, n, target, e, ahead, past)
+            value_row(like, kind, row, n, target, get(weights, r + i) if weighted else 1.0, e, ahead, past)
         if not beside and kind != LOGSUMEXP:
             scatter(like, buffer, out, r, count, inner, oo, oi, oc, n)
 
@@ -135,14 +147,15 @@ def gradient_row(
         return limit_gradient(x, 1, n, label, weight, out, 1, write)
     keep = write and n <= KEPT
     d = np.float64(get(x, label)) - top
-    s = sum_others(like, x, n, top, second, place, e, keep, ahead, out if keep and not past and n <= NEAR else x)
+    s, _ = sum_others(like, x, n, top, second, place, e, keep, ahead, out if keep and not past and n <= NEAR else x)
     if write:
         if keep:
             at_label = get(e, kept_at(like, e, n, label))
         else:
             at_label = total(exponentials(like, every(like, np.float64(get(x, label))), every(like, top))) / lanes_of(like)
-        write_scaled(like, x, n, top, s, weight, e, keep, out, past)
-        put(out, label, -weight * label_share(s, at_label, d))
+        share, rest = share_of_row(like, weight, s)
+        write_scaled(like, x, n, top, share, rest, e, keep, out, past)
+        put(out, label, label_slope(s, at_label, d, weight, share, rest))
     return total(log1p(every(like, s))) / lanes_of(like) - d
 
 

@@ -23,6 +23,11 @@ def log_softmax(z: Array, axis: int, out: Array) -> None:
     _values(LOG_SOFTMAX, z, axis, out)
 
 
+def logsumexp_vjp(z: Array, u: Array, axis: int, out: Array) -> None:
+    """u softmax(z) along `axis`, rounded once, to `out`, which may be z; u has z's shape without `axis`."""
+    _values(SOFTMAX, z, axis, out, np.ascontiguousarray(u, dtype=np.float64))
+
+
 def logsumexp(z: Array, axis: int) -> Array:
     """z_k + log1p(s) along `axis`, which the result lacks."""
     shape = z.shape[:axis] + z.shape[axis + 1 :]
@@ -34,33 +39,36 @@ def logsumexp(z: Array, axis: int) -> Array:
     return out
 
 
-def _values(kind: int, z: Array, axis: int, out: Array) -> None:
+def _values(kind: int, z: Array, axis: int, out: Array, weights: Array | None = None) -> None:
+    """`weights`, one a row in their order: what the softmax is multiplied with."""
     if z.size == 0:
         return
     if z.dtype == np.float16:
         wide = z.astype(np.float32)
         made = np.empty(out.shape, dtype=np.float32) if kind == LOGSUMEXP else wide
-        _values(kind, wide, axis, made)
+        _values(kind, wide, axis, made, weights)
         out[...] = made
         return
-    x, to = calls.plain(z), out if out is z else calls.plain(out)
+    x = calls.plain(z)
+    to = x if out is z else calls.plain(out)
     n, item = x.shape[axis], x.itemsize
     rows = calls.rows_of(axis, x) if kind == LOGSUMEXP else calls.rows_of(axis, x, to)
     past = kind == SOFTMAX and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
     xc = x.strides[axis] // item
     oo, oi, oc = (0, 0, 0) if kind == LOGSUMEXP else (rows.outer_steps[1], rows.inner_steps[1], to.strides[axis] // item)
-    function = calls.sweep(sweeps.values, "iiiiiiiiiiiiibi", x.dtype)
+    function = calls.sweep(sweeps.values, "iiiiiiiiiiiiiibi", x.dtype)
     like, doubles = x.dtype.type(0), sweeps.work_size(n, panel_width(item))
     for number, start in enumerate(rows.starts):
         source = x.ctypes.data + start[0]
         target = to.ctypes.data + (number * rows.number * item if kind == LOGSUMEXP else start[1])
+        given = 0 if weights is None else weights.ctypes.data + number * rows.number * weights.itemsize
 
-        def call(first: int, last: int, work: int, source: int = source, target: int = target) -> None:
+        def call(first: int, last: int, work: int, source: int = source, target: int = target, given: int = given) -> None:
             function(
-                like, kind, source, rows.outer_steps[0], rows.inner_steps[0], xc, target, oo, oi, oc, rows.inner, n,
+                like, kind, source, rows.outer_steps[0], rows.inner_steps[0], xc, target, oo, oi, oc, given, rows.inner, n,
                 first, last, past, work,
             )  # fmt: skip
 
         calls.run(call, rows.number, n, doubles)
-    if to is not out and kind != LOGSUMEXP:
+    if to is not out:
         out[...] = to

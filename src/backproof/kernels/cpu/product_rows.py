@@ -1,0 +1,178 @@
+"""Products with the Jacobians of softmax and log-softmax, one row at a time.
+
+    softmax       c = u - u_k, k the largest h:   m = <h, c> / <h, 1>,   g_i = h_i (c_i - m)
+    log-softmax   g_i = u_i - h_i S,   S = sum_j u_j;            at k, if h_k > 1/2:   g_k = -(S - u_k) - S expm1(log h_k)
+
+Centred on u_k, a constant u gives exactly 0, a common offset costs no digits, and g_k = -h_k m holds nothing of h_k's rounding.
+Of equally large h the one with the largest u is k; so no order of the row matters, nor does it to the sums in double precision.
+Single precision is summed in double, in one sweep over the row and another that writes: single_row.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from backproof.kernels.compiled import compiled, get, put
+from backproof.kernels.cpu.exponential import exponentials
+from backproof.kernels.cpu.integers import fixed_points
+from backproof.kernels.cpu.lanes import (
+    every,
+    every_narrow,
+    is_double,
+    lanes_of,
+    larger,
+    last_lanes,
+    two_largest,
+)
+from backproof.kernels.cpu.signed_sum import HUGE, signed_sum, term
+from backproof.kernels.cpu.single_row import softmax_panel_in_single, softmax_row_in_single
+from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
+
+SOFTMAX, LOG_SOFTMAX = range(2)
+
+
+@compiled()
+def largest_pair(like: Any, h: Any, u: Any, n: int) -> tuple[float, float]:
+    """The largest h and the u beside it."""
+    width = lanes_of(like)
+    lowest = every_narrow(like, -np.inf)
+    one, beside = lowest, lowest
+    for i in range(0, n - width + 1, width):
+        row, other = load(h, i), load(u, i)
+        beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
+        one = larger(row, one)
+    if n % width:
+        row, other = load(h, n - width), load(u, n - width)
+        beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
+        one = larger(row, one)
+    top, _ = two_largest(one, one)
+    beside = where_equal(one, every_narrow(like, np.float64(top)), beside, lowest)
+    at_top, _ = two_largest(beside, beside)
+    return np.float64(top), np.float64(at_top)
+
+
+@compiled()
+def summed(sums: Any, rests: Any, row: Any) -> Any:
+    """One row more, with what rounding takes from the sums (Knuth's TwoSum)."""
+    new = sums + row
+    back = new - sums
+    return new, rests + ((sums - (new - back)) + (row - back))
+
+
+@compiled()
+def whole_sum(sums: Any, rests: Any, lanes: int, work: Any) -> tuple[float, float]:
+    """All lanes together, and the rest."""
+    store(work, 0, sums)
+    store(work, lanes, rests)
+    new, rest = 0.0, 0.0
+    for i in range(lanes):
+        term, old = get(work, i), new
+        new = old + term
+        back = new - old
+        rest += ((old - (new - back)) + (term - back)) + get(work, lanes + i)
+    return new, rest
+
+
+@compiled()
+def softmax_row_in_double(like: Any, h: Any, u: Any, n: int, out: Any) -> None:
+    width = lanes_of(like)
+    _, at_top = largest_pair(like, h, u, n)
+    sums, rest = signed_sum(like, h, u, n, True, at_top)
+    mass, mass_rest = signed_sum(like, h, h, n, False, 0.0)
+    sums, mass = sums + rest, mass + mass_rest
+    centre, mean = every(like, at_top), every(like, sums / mass if mass != 0.0 else sums)
+    last = wide(load(h, n - width)) * (wide(load(u, n - width)) - centre - mean)
+    for i in range(0, n - width + 1, width):
+        store(out, i, wide(load(h, i)) * (wide(load(u, i)) - centre - mean))
+    store(out, n - width, last)
+
+
+@compiled()
+def log_softmax_row(like: Any, log_h: Any, u: Any, n: int, out: Any, work: Any) -> None:
+    width = lanes_of(like)
+    top, at_top = largest_pair(like, log_h, u, n)
+    if top == -np.inf:  # wholly masked
+        for i in range(n):
+            put(out, i, 0.0)
+        return
+    zero = every(like, 0.0)
+    if is_double(like):
+        whole, rest = signed_sum(like, u, u, n, False, 0.0)
+    else:
+        sums, rests = zero, zero
+        for i in range(0, n - width + 1, width):
+            sums, rests = summed(sums, rests, wide(load(u, i)))
+        if n % width:
+            sums, rests = summed(sums, rests, last_lanes(wide(load(u, n - width)), n % width, zero))
+        whole, rest = whole_sum(sums, rests, width, work)
+    k, at_k = -1, 0.0
+    if top > -0.69:  # h_k > 1/2: there u_k - h_k S would cancel
+        k = 0
+        while get(log_h, k) != top:
+            k += 1
+        at_k = -((whole - at_top) + rest) - (whole + rest) * math.expm1(top)
+    share = every(like, -(whole + rest))
+    last = wide(load(u, n - width)) + exponentials(like, wide(load(log_h, n - width)), zero) * share
+    for i in range(0, n - width + 1, width):
+        store(out, i, wide(load(u, i)) + exponentials(like, wide(load(log_h, i)), zero) * share)
+    store(out, n - width, last)
+    if k >= 0:
+        put(out, k, at_k)
+
+
+@compiled()
+def one_row(
+    like: Any, kind: int, h: Any, u: Any, n: int, out: Any, ahead_h: int, ahead_u: int, past: bool, work: Any
+) -> None:  # fmt: skip
+    if kind == LOG_SOFTMAX:
+        log_softmax_row(like, h, u, n, out, work)
+    elif is_double(like):
+        softmax_row_in_double(like, h, u, n, out)
+    else:
+        softmax_row_in_single(like, h, u, n, out, ahead_h, ahead_u, past, work)
+
+
+@compiled()
+def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) -> Any:
+    """<h, u - centre> or the sum of u lane by lane, for less numbers than a row has lanes, in any order.
+
+    As signed_sum has it, but so few numbers, in units 16 and then 64 times as large, can be added as they are: exactly.
+    """
+    width = lanes_of(like)
+    largest, plain = every(like, 0.0), every(like, 0.0)
+    for c in range(n):
+        row = term(h, u, c * width, products, centre)
+        largest = larger(magnitude(row), largest)
+        plain += row
+    high, low = fixed_points(largest)
+    high *= every(like, 24.0)
+    low *= every(like, 64.0)
+    sums, fine = every(like, 0.0), every(like, 0.0)
+    for c in range(n):
+        row = term(h, u, c * width, products, centre)
+        part = (row + high) - high
+        sums += part
+        fine += ((row - part) + low) - low
+    return where_greater(every(like, HUGE), largest, sums + fine, plain)
+
+
+@compiled()
+def softmax_panel(like: Any, h: Any, u: Any, n: int) -> None:
+    """The softmax product for rows side by side in two panels; the results take the place of u."""
+    if not is_double(like):
+        softmax_panel_in_single(like, h, u, n)
+        return
+    width = lanes_of(like)
+    one, beside = load(h, 0), load(u, 0)
+    for c in range(1, n):
+        row, other = load(h, c * width), load(u, c * width)
+        beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
+        one = larger(row, one)
+    centre, nothing = wide(beside), every(like, 0.0)
+    mass = lane_sums(like, h, h, n, False, nothing)
+    mean = lane_sums(like, h, u, n, True, centre) / where_equal(mass, nothing, every(like, 1.0), mass)
+    for c in range(n):
+        store(u, c * width, wide(load(h, c * width)) * (wide(load(u, c * width)) - centre - mean))
