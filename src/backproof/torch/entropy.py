@@ -32,8 +32,8 @@ def cross_entropy(
     number of rows), "sum", or "none". `size_average` and `reduce` are torch's older words for it.
 
     Like torch's but for these: the gradient of a confident prediction is -exp(-gap), not 0; a mean over nothing is 0 with a
-    gradient of 0 (torch: nan); a row that is ignored counts nothing even if it holds nan; the loss of half-precision logits is float32.
-    Where the logits require a gradient it is made with the loss. Source: Bishop 1995, section 6.9.
+    gradient of 0 (torch: nan); a row that is ignored counts nothing even if it holds nan; the loss of half-precision logits is
+    float32. Where the logits require a gradient it is made with the loss. Source: Bishop 1995, section 6.9.
 
     Raises `LabelError` (an IndexError) for a label outside the classes, `ShapeError`, `ArgumentTypeError`, `ArgumentError` for
     options out of range.

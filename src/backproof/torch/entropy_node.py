@@ -42,7 +42,7 @@ class CrossEntropy(torch.autograd.Function):
                 gradient = both(z, target, weight, *ctx.options, True)[1]
             # Given away as it is only where the graph is about to be freed: a leaf takes it as its own, and writes to it.
             gives = ctx.made and not torch.is_grad_enabled() and not _graph_is_kept()
-            dz = gradient if gives and _is_one(u) else times_rows(u, gradient, class_axis(z), ctx.options[1])
+            dz = gradient.detach() if gives and _is_one(u) else times_rows(u, gradient, class_axis(z), ctx.options[1])
         if v is not None and ctx.made:
             second = curvature_product(z, target, weight, ctx.options, v)
             dz = second if dz is None else dz + second

@@ -69,7 +69,7 @@ class Softmax(_Node):
 
 
 class SoftmaxVjp(_Node):
-    """h * (u - <h, u>), h = softmax(z): the gradient with respect to h is right but for a constant, which the softmax annihilates."""
+    """h * (u - <h, u>), h = softmax(z): the gradient with respect to h is right but for a constant, which softmax annihilates."""
 
     @staticmethod
     def forward(h: Tensor, u: Tensor, dim: int) -> Tensor:

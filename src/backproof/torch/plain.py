@@ -31,7 +31,7 @@ def log_softmax(z: Tensor, dim: int) -> Tensor:
 
 def logsumexp(z: Tensor, dim: int) -> Tensor:
     result: Tensor = F.logsumexp(_seen(z), axis=dim)
-    return result.to(z.dtype)
+    return result.to(z.dtype).contiguous()
 
 
 def softmax_vjp(h: Tensor, upstream: Tensor, dim: int) -> Tensor:
@@ -47,7 +47,7 @@ def _along(function: Any, *tensors: Tensor, dim: int) -> Tensor:
     if first.numel() == 0:
         return torch.empty_like(first)  # the functions may hand back an empty input itself
     result: Tensor = function(*map(_seen, tensors), axis=dim)
-    return result.to(first.dtype)
+    return result.to(first.dtype).contiguous()  # as operators have announced it
 
 
 def cross_entropy(
@@ -72,4 +72,4 @@ def cross_entropy(
     if z.numel() == 0:
         return F.cross_entropy(_seen(z), target.detach(), **options), torch.empty_like(z)
     loss, slopes = F.cross_entropy_and_grad(_seen(z), target.detach(), **options)
-    return loss, slopes.to(z.dtype)
+    return loss, slopes.to(z.dtype).contiguous()
