@@ -15,7 +15,7 @@ import backproof  # noqa: E402
 import backproof.jax as ours  # noqa: E402
 
 
-@pytest.fixture(params=[True, False], ids=["x64", "x32"])
+@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["x64", "x32"])
 def x64(request):
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", request.param)

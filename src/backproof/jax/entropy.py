@@ -112,10 +112,11 @@ def _cross_entropy(z: Any, target: Any, weight: Any, axis: int, ignored: int | N
         kept = jnp.ones(target.shape, bool) if ignored is None else target != ignored
         # an ignored row counts nothing whatever it holds, in the derivatives too; a label that is no class makes its row nan
         rows = jnp.where(kept[..., None], rows, 0)
-        rows = jnp.where((kept & ((target < 0) | (target >= classes)))[..., None], jnp.nan, rows)
+        bad = kept & ((target < 0) | (target >= classes))
+        rows = jnp.where(bad[..., None], jnp.nan, rows)
         hits = (target[..., None] == jnp.arange(classes)) & kept[..., None]
         t = hits.astype(rows.dtype)
-        counts = jnp.sum(jnp.where(hits, factors, 0), axis=-1)
+        counts = jnp.where(bad, jnp.nan, jnp.sum(jnp.where(hits, factors, 0), axis=-1))
     t = ((1 - smoothing) * t + smoothing / max(classes, 1)) * factors
     if target.ndim != z.ndim:
         t = jnp.where(kept[..., None], t, 0)
