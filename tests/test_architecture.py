@@ -19,6 +19,7 @@ LEVELS = [
     ["arrays"],
     ["kernels"],
     ["functional"],
+    ["torch", "jax"],
     ["layers"],
     ["losses"],
     ["canonical", "parameters", "schedules"],

@@ -1,0 +1,75 @@
+"""The functions of tensors outside any graph, with `backproof.functional` behind them: what autograd and the compiler call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from backproof import functional as F
+
+Tensor = torch.Tensor
+HALF = (torch.float16, torch.bfloat16)
+
+
+def _seen(z: Tensor) -> Tensor:
+    """z without its graph; half precision on the CPU as float32, for which there are kernels.
+
+    The result is rounded twice then: once in 2^13 (float16) or 2^16 (bfloat16) cases it is the other neighbour of a near tie.
+    """
+    z = z.detach()
+    return z.float() if z.dtype in HALF and z.device.type == "cpu" else z
+
+
+def softmax(z: Tensor, dim: int) -> Tensor:
+    return _along(F.softmax, z, dim=dim)
+
+
+def log_softmax(z: Tensor, dim: int) -> Tensor:
+    return _along(F.log_softmax, z, dim=dim)
+
+
+def logsumexp(z: Tensor, dim: int) -> Tensor:
+    result: Tensor = F.logsumexp(_seen(z), axis=dim)
+    return result.to(z.dtype).contiguous()
+
+
+def softmax_vjp(h: Tensor, upstream: Tensor, dim: int) -> Tensor:
+    return _along(F.softmax_vjp, h, upstream, dim=dim)
+
+
+def log_softmax_vjp(log_h: Tensor, upstream: Tensor, dim: int) -> Tensor:
+    return _along(F.log_softmax_vjp, log_h, upstream, dim=dim)
+
+
+def _along(function: Any, *tensors: Tensor, dim: int) -> Tensor:
+    first = tensors[0]
+    if first.numel() == 0:
+        return torch.empty_like(first)  # the functions may hand back an empty input itself
+    result: Tensor = function(*map(_seen, tensors), axis=dim)
+    return result.to(first.dtype).contiguous()  # as operators have announced it
+
+
+def cross_entropy(
+    z: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """(loss, its gradient), the latter without entries if it is not wanted. The classes are torch's: axis 1, or 0 of one row."""
+    options: dict[str, Any] = {
+        "axis": min(1, z.ndim - 1),
+        "weight": None if weight is None else weight.detach(),
+        "ignore_index": None if target.shape == z.shape else ignore_index,
+        "reduction": reduction,
+        "label_smoothing": label_smoothing,
+    }
+    if not gradient:
+        return F.cross_entropy(_seen(z), target.detach(), **options), z.new_empty(0)
+    if z.numel() == 0:
+        return F.cross_entropy(_seen(z), target.detach(), **options), torch.empty_like(z)
+    loss, slopes = F.cross_entropy_and_grad(_seen(z), target.detach(), **options)
+    return loss, slopes.to(z.dtype).contiguous()
