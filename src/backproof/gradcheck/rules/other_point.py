@@ -13,11 +13,8 @@ import numpy as np
 from backproof.arrays import Array
 from backproof.gradcheck.findings import Finding
 from backproof.gradcheck.rules.base import found
+from backproof.gradcheck.rules.factors import _sigmoid
 from backproof.gradcheck.values import Pair
-
-
-def _sigmoid(v: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.tanh(v / 2)))
 
 
 def _silu_slope(v: Array) -> Array:
