@@ -124,14 +124,6 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
         for k in inputs:
             if k in small and jacobians is not None:
                 p = measure(ev, k, jacobians[k], point)
-                widen_at_kinks(p)
-                if not p.wrong.any():
-                    if (tie := joint_ties(p)) is None:
-                        continue
-                    return _tied(tie, what)
-                if not _persists(ev, p, point):
-                    continue
-                first = diagnose(p)[0]
             else:
                 d = directions(ev, k, rng, tangents=1, cotangents=2, inputs=point)
                 if not d.wrong and not d.kinked:
@@ -142,15 +134,14 @@ def at_special_point(ev: Evaluator, inputs: list[int], what: str, point: list[Ar
                 if whole is None:
                     continue
                 p = measure(ev, k, whole[k], point)
-                widen_at_kinks(p)
-                if not p.wrong.any():
-                    if (tie := joint_ties(p)) is None:
-                        continue
-                    return _tied(tie, what)
-                if not _persists(ev, p, point):
+            widen_at_kinks(p)
+            if not p.wrong.any():
+                if (tie := joint_ties(p)) is None:
                     continue
-                first = diagnose(p)[0]
-            return _cause(ev, p, first, what, point)
+                return _tied(tie, what)
+            if not _persists(ev, p, point):
+                continue
+            return _cause(ev, p, diagnose(p)[0], what, point)
     except Exception:  # the code under test does not take this point
         return None
     return None
