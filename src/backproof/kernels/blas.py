@@ -78,7 +78,7 @@ def _share(task: Callable[[int], None], tasks: int, threads: int) -> None:
             done.put(error)
 
     for helper in team.helpers(threads - 1):
-        helper.jobs.put((work, ()))
+        helper.give(work)
     work()
     errors = [done.get() for _ in range(max(threads, 1))]
     for error in errors:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backproof.arrays import Array, is_numpy, namespace, widened
-from backproof.kernels import reference, reference_losses
+from backproof.kernels import exact, reference, reference_losses
 from backproof.kernels.reference_losses import Options
 
 
@@ -162,6 +162,12 @@ def cross_entropy(
     value = np.empty(z.shape[0])
     fast(z, target, scale=scale, **options._asdict(), loss=value, grad=place)
     return value, None if place is None else _stored(place, out)
+
+
+def total(x: Array) -> tuple[Array, Array]:
+    """The sum of wide numbers (N,) as high + low, each (1,): `exact.total`."""
+    fast = _fast("total", (x,))
+    return exact.total(x) if fast is None or x.dtype != np.float64 else fast(x)
 
 
 def scaled(slopes: Array, scale: Array | None, dtype: Any) -> Array:

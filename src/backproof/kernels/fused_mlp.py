@@ -170,7 +170,7 @@ class FusedMLP:
             if self._members > 1:
                 for member, helper in enumerate(team.helpers(self._members - 1), start=1):
                     shared = (self._generation, self._table, x, labels, targets, update, learning_rate, b1, b2, eps, step, decay)
-                    helper.jobs.put((self._step, (member, *shared)))
+                    helper.give(self._step, member, *shared)
             loss: float = self._step(
                 0, self._generation, self._table, x, labels, targets, update, learning_rate, b1, b2, eps, step, decay
             )  # fmt: skip

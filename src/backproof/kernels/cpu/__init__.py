@@ -8,6 +8,7 @@ those of the products, for any order of the row.
 
 from backproof.kernels.cpu.gradients import cross_entropy
 from backproof.kernels.cpu.jacobian import log_softmax_vjp, softmax_vjp
+from backproof.kernels.cpu.totals import total
 from backproof.kernels.cpu.values import log_softmax, logsumexp, logsumexp_vjp, softmax
 
-__all__ = ["cross_entropy", "log_softmax", "log_softmax_vjp", "logsumexp", "logsumexp_vjp", "softmax", "softmax_vjp"]
+__all__ = ["cross_entropy", "log_softmax", "log_softmax_vjp", "logsumexp", "logsumexp_vjp", "softmax", "softmax_vjp", "total"]

@@ -124,7 +124,7 @@ def run(call: Callable[[int, int, int], None], rows: int, n: int, doubles: int) 
             done.put(error)
 
     for helper, part, work in zip(team.helpers(len(parts) - 1), parts[1:], works[1:], strict=True):
-        helper.jobs.put((guarded, (part, work)))
+        helper.give(guarded, part, work)
     guarded(parts[0], works[0])
     errors = [done.get() for _ in parts]
     for work in works:

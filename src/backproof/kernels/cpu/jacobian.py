@@ -11,16 +11,24 @@ from typing import Any
 import numpy as np
 
 from backproof.arrays import Array
-from backproof.kernels.compiled import get, put
+from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu import calls
-from backproof.kernels.cpu.lanes import at, lanes_of, pointer
+from backproof.kernels.cpu.lanes import at, is_double, lanes_of, pointer
 from backproof.kernels.cpu.panels import fill, offset_of, pour
 from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, SOFTMAX, one_row, softmax_panel
+from backproof.kernels.cpu.short_rows import FOUND, SHORT, batch, work_size
 from backproof.kernels.cpu.values import LARGE
 from backproof.kernels.rows import panel_width
 
 PAST = 512  # classes from which on a large result goes past the caches
 COPY = 1 << 15  # numbers of each array that are copied at a time
+
+
+@compiled()
+def room_of(like: Any) -> int:
+    """The doubles of work that come before the copies."""
+    width = lanes_of(like)
+    return max(FOUND, width // 2) * width
 
 
 def rows(
@@ -33,18 +41,23 @@ def rows(
     room = pointer(work, 1.0)
     beside = hc == 1 and uc == 1 and oc == 1
     size = max(n, width)
-    many = 1 if beside and n >= width else max(1, min(width, COPY // size))
-    filling = 0.0 if kind == SOFTMAX else -np.inf
-    copied = pointer(work + 16 * width, like)
-    other = at(copied, many * size)
-    if n < width and kind == SOFTMAX:
+    copied = pointer(work + 8 * room_of(like), like)
+    if kind == SOFTMAX and n < (width if is_double(like) else SHORT):
+        other = at(copied, n * width)
         for r in range(first, last, width):
             count = min(width, last - r)
+            if beside and n >= width // 2 and not is_double(like) and r % inner + count <= inner:
+                from_h, from_u, to = offset_of(r, inner, ho, hi), offset_of(r, inner, uo, ui), offset_of(r, inner, oo, oi)
+                batch(like, at(h, from_h), hi, at(u, from_u), ui, at(out, to), oi, count, n, room)
+                continue
             fill(like, h, r, count, inner, ho, hi, hc, n, copied)
             fill(like, u, r, count, inner, uo, ui, uc, n, other)
-            softmax_panel(like, copied, other, n)
+            softmax_panel(like, copied, other, n, room)
             pour(like, other, out, r, count, inner, oo, oi, oc, n)
         return
+    many = 1 if beside and n >= width else max(1, min(width, COPY // size))
+    filling = 0.0 if kind == SOFTMAX else -np.inf
+    other = at(copied, many * size)
     outer, place = first // inner, first % inner  # counted on: a division takes as long as a short row
     for r in range(first, last, many):
         count = min(many, last - r)
@@ -123,6 +136,6 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
         def call(first: int, last: int, work: int, described: list[int] = described) -> None:
             function(like, kind, *described, view.inner, n, first, last, past, work)
 
-        calls.run(call, view.number, n, 2 * width + 2 * many * size)
+        calls.run(call, view.number, n, work_size(width) + 2 * max(many * size, SHORT * width))
     if to is not out:
         out[...] = to

@@ -27,8 +27,9 @@ from backproof.kernels.cpu.lanes import (
     last_lanes,
     two_largest,
 )
+from backproof.kernels.cpu.short_rows import panel
 from backproof.kernels.cpu.signed_sum import HUGE, signed_sum, term
-from backproof.kernels.cpu.single_row import softmax_panel_in_single, softmax_row_in_single
+from backproof.kernels.cpu.single_row import softmax_row_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
@@ -160,10 +161,10 @@ def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) ->
 
 
 @compiled()
-def softmax_panel(like: Any, h: Any, u: Any, n: int) -> None:
+def softmax_panel(like: Any, h: Any, u: Any, n: int, room: Any) -> None:
     """The softmax product for rows side by side in two panels; the results take the place of u."""
     if not is_double(like):
-        softmax_panel_in_single(like, h, u, n)
+        panel(like, h, u, n, room)
         return
     width = lanes_of(like)
     one, beside = load(h, 0), load(u, 0)

@@ -35,7 +35,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )
 from backproof.kernels.cpu.long_rows import LINE
-from backproof.kernels.rows import Row, load, store, total, where_equal, where_greater, wide
+from backproof.kernels.rows import Row, load, store, total, wide
 
 LONGEST = 1 << 16  # classes above which the second cache does not hold a row of each array: not the next row is asked for ...
 NEXT = 1 << 10  # ... but what is needed soon
@@ -147,28 +147,3 @@ def softmax_row_in_single(like: Any, h: Any, u: Any, n: int, out: Any, ahead_h: 
     store(edge, 0, last)
     for i in range(stored, n):
         put(out, i, get(edge, i - (n - width)))
-
-
-@compiled()
-def softmax_panel_in_single(like: Any, h: Any, u: Any, n: int) -> None:
-    """The same for rows side by side in two panels, centred on u_k at once; the results take the place of u."""
-    width = lanes_of(like)
-    one, beside = load(h, 0), load(u, 0)
-    for c in range(1, n):
-        row, other = load(h, c * width), load(u, c * width)
-        beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
-        one = larger(row, one)
-    centre, nothing = wide(beside), every(like, 0.0)
-    sums, mass = nothing, nothing
-    for c in range(n):
-        row = wide(load(h, c * width))
-        sums += row * (wide(load(u, c * width)) - centre)
-        mass += row
-    mean = sums / where_equal(mass, nothing, every(like, 1.0), mass)
-    top, half = wide(one), mass * 0.5
-    whole, first = wide(narrow(like, centre + mean)), wide(narrow(like, mean))
-    bases = narrow(like, where_greater(top, half, centre, whole))
-    firsts = narrow(like, where_greater(top, half, first, nothing))
-    rests = narrow(like, where_greater(top, half, mean - first, (centre - whole) + mean))
-    for c in range(n):
-        store(u, c * width, slopes(load(h, c * width), load(u, c * width), bases, firsts, rests))

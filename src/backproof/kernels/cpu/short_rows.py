@@ -1,0 +1,309 @@
+"""The product with softmax's Jacobian in single precision for many short rows: single_row.py's formulas, a batch of rows at a time.
+
+A batch is as many rows as a vector has lanes. What one row must wait for (sums across its lanes, a division) is done for all of
+them at once, and the sweeps before and after hold nothing that waits for another row.
+
+    rows next to each other       their sums one by one, a register of doubles at a time; the rest of them by lane
+    rows with strides             a panel [class, lane], one row a lane
+
+Both add up in the same order, so that no layout has other bits: with D the doubles of a register, the classes j, j + D, j + 2D ...
+for each j < D, and then these sums by halves.
+"""
+# mypy: disable-error-code="import-untyped, no-untyped-call, misc"
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from backproof.kernels.compiled import compiled, element, get, intrinsic, put
+from backproof.kernels.cpu.exponential import fused
+from backproof.kernels.cpu.lanes import address, at, every, every_narrow, lanes_of, larger, pointer
+from backproof.kernels.cpu.single_row import narrow, narrowed, slopes
+from backproof.kernels.rows import (
+    Row,
+    load,
+    load_wide,
+    panel_width,
+    spread,
+    store,
+    where_equal,
+    where_greater,
+    wide,
+)
+
+SHORT = 64  # classes below which rows are short: with more, a row alone keeps the processor busy
+SUMS, MASS, CENTRE, BASES, FIRSTS, RESTS, HALF = range(7)
+FOUND = 8
+CERTAIN = 1.0 - 2.0**-22  # beyond this share of the probability, <h, u - u_0> - <h, 1> (u_k - u_0) has not enough digits left
+
+
+def work_size(width: int) -> int:
+    """Doubles of work: what is found for each row of a batch, or the sums of a panel."""
+    return max(FOUND, width // 2) * width
+
+
+def _part(array: Any, share: int) -> Row:
+    return Row(array.dtype, panel_width(array.dtype.bitwidth // 8) // share)
+
+
+@intrinsic
+def load_half(typingctx: Any, array: Any, index: Any) -> Any:
+    """The half row that begins at array[index]."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.bitcast(element(builder, *args), sig.return_type.vector.as_pointer())
+        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
+
+    return _part(array, 2)(array, types.intp), codegen
+
+
+@intrinsic
+def load_register(typingctx: Any, array: Any, index: Any) -> Any:
+    """As many numbers as fill a register in double precision, in double precision."""
+    narrow = _part(array, 4)
+    to = Row(types.float64, narrow.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.bitcast(element(builder, *args), narrow.vector.as_pointer())
+        return builder.fpext(builder.load(place, align=narrow.dtype.bitwidth // 8), to.vector)
+
+    return to(array, types.intp), codegen
+
+
+@intrinsic
+def load_start(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
+    """The same for its first `count` numbers; the other lanes hold 0, and their memory is not touched."""
+    narrow = _part(array, 4)
+    to = Row(types.float64, narrow.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        number, vector = ir.IntType(32), narrow.vector
+        lanes = ir.VectorType(number, narrow.lanes)
+        count = spread(builder, builder.trunc(args[2], number), lanes)
+        mask = builder.icmp_signed("<", ir.Constant(lanes, list(range(narrow.lanes))), count)
+        place = builder.bitcast(element(builder, *args[:2]), vector.as_pointer())
+        size, nothing = ir.Constant(number, narrow.dtype.bitwidth // 8), ir.Constant(vector, [0.0] * narrow.lanes)
+        kind = ir.FunctionType(vector, [place.type, number, mask.type, vector])
+        name = f"llvm.masked.load.v{narrow.lanes}f{narrow.dtype.bitwidth}.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.fpext(builder.call(function, [place, size, mask, nothing]), to.vector)
+
+    return to(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def store_half(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.bitcast(element(builder, *args[:2]), sig.args[2].vector.as_pointer())
+        builder.store(args[2], place, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, row), codegen
+
+
+@intrinsic
+def half_of(typingctx: Any, array: Any, place: Any) -> Any:
+    """array[place] in every lane of half a row."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return spread(builder, builder.load(element(builder, *args)), sig.return_type.vector)
+
+    return _part(array, 2)(array, types.intp), codegen
+
+
+@intrinsic
+def register_of(typingctx: Any, array: Any, place: Any) -> Any:
+    """array[place] in every lane of a register, in double precision."""
+    to = Row(types.float64, _part(array, 4).lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        number = builder.load(element(builder, *args))
+        return spread(builder, builder.fpext(number, ir.DoubleType()), to.vector)
+
+    return to(array, types.intp), codegen
+
+
+@intrinsic
+def plus_product(typingctx: Any, sums: Any, one: Any, two: Any) -> Any:
+    """sums + one * two, fused."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return fused(builder, args[1], args[2], args[0])
+
+    return sums(sums, sums, sums), codegen
+
+
+@intrinsic
+def folded(typingctx: Any, row: Any) -> Any:
+    """The sum of the lanes, by halves."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = args[0]
+        while (lanes := value.type.count) > 1:
+            kind = ir.VectorType(ir.IntType(32), lanes // 2)
+            first, second = (ir.Constant(kind, list(range(start, start + lanes // 2))) for start in (0, lanes // 2))
+            value = builder.fadd(builder.shuffle_vector(value, value, first), builder.shuffle_vector(value, value, second))
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return row.dtype(row), codegen
+
+
+@intrinsic
+def lanes_greater(typingctx: Any, one: Any, two: Any) -> Any:
+    """The lanes in which one > two, as the bits of a number."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        mask = builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(args[0].type.count))
+        return builder.zext(mask, ir.IntType(64))
+
+    return types.uint64(one, one), codegen
+
+
+@intrinsic
+def first_bit(typingctx: Any, bits: Any) -> Any:
+    """The number of the lowest bit of a number that has one."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def shifted(typingctx: Any, bits: Any, count: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.shl(*args)
+
+    return types.uint64(types.uint64, types.int64), codegen
+
+
+@compiled(inline=True)
+def row_sums(h: Any, u: Any, n: int, lanes: int, k: int) -> tuple[float, float]:
+    """<h, u - u_k> and <h, 1> of a row."""
+    centre = register_of(u, k)
+    whole = n // lanes * lanes
+    mass = load_register(h, 0)
+    sums = mass * (load_register(u, 0) - centre)
+    for i in range(lanes, whole, lanes):
+        row = load_register(h, i)
+        sums = plus_product(sums, row, load_register(u, i) - centre)
+        mass = mass + row
+    if whole < n:
+        row = load_start(h, whole, n - whole)
+        sums = plus_product(sums, row, load_start(u, whole, n - whole) - centre)
+        mass = mass + row
+    return folded(sums), folded(mass)
+
+
+@compiled()
+def split(like: Any, centre: Any, sums: Any, mass: Any) -> tuple[Any, Any]:
+    """base and rest: v = base + rest, base in single precision."""
+    mean = sums / where_equal(mass, every(like, 0.0), every(like, 1.0), mass)
+    base = wide(narrow(like, centre + mean))
+    return base, (centre - base) + mean
+
+
+@compiled()
+def again(like: Any, h: Any, u: Any, n: int, k: int, lane: int, found: Any, words: Any) -> None:
+    """A row with a class of more than half the probability, with its u_k as the base: v - u_k = first + rest."""
+    width = lanes_of(like)
+    mean = get(found, SUMS * width + lane) / get(found, MASS * width + lane)
+    mean -= np.float64(get(u, k)) - np.float64(get(u, 0))
+    if np.float64(get(h, k)) > get(found, MASS * width + lane) * CERTAIN:
+        sums, mass = row_sums(h, u, n, width // 4, k)
+        mean = sums / mass
+    first = narrowed(mean)
+    put(words, BASES * width + lane, get(u, k))
+    put(words, FIRSTS * width + lane, first)
+    put(words, RESTS * width + lane, mean - first)
+
+
+@compiled()
+def batch(like: Any, h: Any, h_step: int, u: Any, u_step: int, out: Any, out_step: int, count: int, n: int, found: Any) -> None:
+    """The product for `count` rows next to each other, of half a vector to SHORT classes."""
+    width = lanes_of(like)
+    half, lanes = width // 2, width // 4
+    for lane in range(count):
+        row = at(u, lane * u_step)
+        sums, mass = row_sums(at(h, lane * h_step), row, n, lanes, 0)
+        put(found, SUMS * width + lane, sums)
+        put(found, MASS * width + lane, mass)
+        put(found, CENTRE * width + lane, np.float64(get(row, 0)))
+    for lane in range(count, width):
+        for i in range(CENTRE + 1):
+            put(found, i * width + lane, 0.0)
+    mass = load_wide(found, MASS * width, h)
+    base, rest = split(like, load_wide(found, CENTRE * width, h), load_wide(found, SUMS * width, h), mass)
+    words = pointer(address(found) + 8 * CENTRE * width, like)
+    store(words, BASES * width, base)
+    store(words, FIRSTS * width, every(like, 0.0))
+    store(words, RESTS * width, rest)
+    store(words, HALF * width, mass * 0.5)
+    for lane in range(count):
+        row, other, to = at(h, lane * h_step), at(u, lane * u_step), at(out, lane * out_step)
+        bound = half_of(words, HALF * width + lane)
+        top = shifted(lanes_greater(load_half(row, n - half), bound), n - half)
+        for i in range(0, n - half, half):
+            top |= shifted(lanes_greater(load_half(row, i), bound), i)
+        if top != 0:
+            again(like, row, other, n, first_bit(top), lane, found, words)
+        base, first, rest = (
+            half_of(words, BASES * width + lane), half_of(words, FIRSTS * width + lane), half_of(words, RESTS * width + lane)
+        )  # fmt: skip
+        last = slopes(load_half(row, n - half), load_half(other, n - half), base, first, rest)
+        for i in range(0, n - half, half):
+            store_half(to, i, slopes(load_half(row, i), load_half(other, i), base, first, rest))
+        store_half(to, n - half, last)
+
+
+@compiled()
+def panel_sums(like: Any, h: Any, u: Any, n: int, centre: Any, room: Any) -> tuple[Any, Any]:
+    """<h, u - centre> and <h, 1> lane by lane, in the order of `row_sums`."""
+    width = lanes_of(like)
+    lanes = width // 4
+    for j in range(lanes):
+        sums = mass = every(like, 0.0)
+        for c in range(j, n, lanes):
+            row = wide(load(h, c * width))
+            sums = plus_product(sums, row, wide(load(u, c * width)) - centre)
+            mass = mass + row
+        store(room, 2 * j * width, sums)
+        store(room, (2 * j + 1) * width, mass)
+    while lanes > 1:
+        lanes //= 2
+        for j in range(2 * lanes):
+            store(room, j * width, load_wide(room, j * width, h) + load_wide(room, (j + 2 * lanes) * width, h))
+    return load_wide(room, 0, h), load_wide(room, width, h)
+
+
+@compiled()
+def panel(like: Any, h: Any, u: Any, n: int, room: Any) -> None:
+    """The product for rows side by side in two panels; the results take the place of u."""
+    width = lanes_of(like)
+    top = load(h, 0)
+    for c in range(1, n):
+        top = larger(load(h, c * width), top)
+    centre = load(u, 0)
+    sums, mass = panel_sums(like, h, u, n, wide(centre), room)
+    bases, rests = split(like, wide(centre), sums, mass)
+    base, first, rest, bound = narrow(like, bases), every_narrow(like, 0.0), narrow(like, rests), narrow(like, mass * 0.5)
+    if lanes_greater(top, bound) != 0:
+        beside = centre
+        for c in range(n - 1, -1, -1):
+            beside = where_greater(load(h, c * width), bound, load(u, c * width), beside)
+        mean = sums / mass - (wide(beside) - wide(centre))
+        sure = mass * CERTAIN
+        if lanes_greater(wide(top), sure) != 0:
+            sums, mass = panel_sums(like, h, u, n, wide(beside), room)
+            mean = where_greater(wide(top), sure, sums / mass, mean)
+        near = narrow(like, mean)
+        base = where_greater(top, bound, beside, base)
+        first = where_greater(top, bound, near, first)
+        rest = where_greater(top, bound, narrow(like, mean - wide(near)), rest)
+    for c in range(n):
+        store(u, c * width, slopes(load(h, c * width), load(u, c * width), base, first, rest))
