@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, NamedTuple
 
@@ -191,6 +192,8 @@ def _labels(labels: Array, classes: int, ignored: int | None) -> Array:
         raise ArgumentTypeError(f"target: expected whole-number labels (dtype int), received dtype {labels.dtype}")
     if is_traced(labels):
         return labels
+    if is_numpy(labels) and (not labels.size or (labels.min() >= 0 and labels.max() < classes)):  # two passes, no array
+        return labels.astype(np.int64, copy=False)
     bad = (labels < 0) | (labels >= classes)
     if ignored is not None:
         bad = bad & (labels != ignored)
@@ -219,13 +222,17 @@ def reduction_for(z: Array, target: Array, options: Options, shape: Shape, kind:
 # --- rows ------------------------------------------------------------------------------------------------------------------
 def to_rows(array: Array, axis: int) -> Array:
     """`array` as (N, C), C the length of `axis`: a view where there is one."""
+    if array.ndim == 2 and axis == 1:
+        return array
     xp = namespace(array)
     moved = xp.moveaxis(array, axis, -1)
-    return xp.reshape(moved, (int(np.prod(moved.shape[:-1])), moved.shape[-1]))
+    return xp.reshape(moved, (math.prod(moved.shape[:-1]), moved.shape[-1]))
 
 
 def _view_of_rows(place: Array, axis: int, shape: Any) -> Array | None:
     """(N, C) rows that share `place`'s memory; None if there is no such view."""
+    if place.ndim == 2 and axis == 1:
+        return place
     rows = np.moveaxis(place, axis, -1).view()
     try:
         rows.shape = tuple(shape)  # refuses to copy

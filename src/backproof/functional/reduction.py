@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backproof._errors import ArgumentError
-from backproof.arrays import Array, Shape, namespace, widened
+from backproof.arrays import Array, Shape, is_numpy, namespace, widened
 from backproof.functional.arguments import floats_beside, loss_dtype, require_finite, require_shape, rounded
 from backproof.kernels import dispatch
 
@@ -50,7 +50,9 @@ class Reduction(NamedTuple):
 
 
 def _divided(dividend: Array, divisor: Array) -> Array:
-    """The quotient, 0 where there is nothing to divide by."""
+    """The quotient, (1,), 0 where there is nothing to divide by."""
+    if is_numpy(divisor):
+        return dividend / divisor if divisor[0] else np.zeros_like(dividend)
     xp = namespace(divisor)
     nothing = divisor == 0
     return xp.where(nothing, xp.zeros_like(dividend), dividend / xp.where(nothing, xp.ones_like(divisor), divisor))

@@ -6,13 +6,13 @@ import itertools
 import os
 import queue
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 
-from backproof.arrays import Array
+from backproof.arrays import Array, Shape
 from backproof.kernels import team
 from backproof.kernels.compiled import entry
 
@@ -40,22 +40,25 @@ class Rows(NamedTuple):
 
 
 def rows_of(axis: int, *arrays: Array) -> Rows:
-    """The rows along `axis` of arrays of one shape: neighbouring dimensions joined where the strides allow, then two of them."""
+    """The rows along `axis` of arrays of one shape and item size."""
+    return _rows_of(axis, arrays[0].itemsize, arrays[0].shape, *(a.strides for a in arrays))
+
+
+@lru_cache(maxsize=256)  # training calls with the same few layouts again and again
+def _rows_of(axis: int, item: int, shape: Shape, *strides: Shape) -> Rows:
+    """Neighbouring dimensions joined where the strides allow, then two of them; starts for the others."""
     dimensions: list[tuple[int, tuple[int, ...]]] = []
-    for d, size in enumerate(arrays[0].shape):
+    for d, size in enumerate(shape):
         if d != axis and size != 1:
-            steps = tuple(a.strides[d] // a.itemsize for a in arrays)
+            steps = tuple(each[d] // item for each in strides)
             if dimensions and all(big == small * size for big, small in zip(dimensions[-1][1], steps, strict=True)):
                 dimensions[-1] = (dimensions[-1][0] * size, steps)
             else:
                 dimensions.append((size, steps))
-    none = (0,) * len(arrays)
+    none = (0,) * len(strides)
     (outer, outer_steps), (inner, inner_steps) = [(1, none), (1, none), *dimensions][-2:]
     starts = [
-        tuple(
-            sum(i * steps[a] * arrays[a].itemsize for i, (_, steps) in zip(index, dimensions, strict=False))
-            for a in range(len(arrays))
-        )
+        tuple(sum(i * steps[a] * item for i, (_, steps) in zip(index, dimensions, strict=False)) for a in range(len(strides)))
         for index in itertools.product(*(range(size) for size, _ in dimensions[:-2]))
     ]
     return Rows(inner, outer * inner, outer_steps, inner_steps, starts)
@@ -63,7 +66,7 @@ def rows_of(axis: int, *arrays: Array) -> Rows:
 
 def plain(a: Array) -> Array:
     """`a`, or a copy where it is not aligned, in foreign byte order, or has strides that are no multiple of its items."""
-    if a.flags.aligned and a.dtype.isnative and all(s % a.itemsize == 0 for s in a.strides):
+    if a.dtype.isnative and a.flags.aligned and (a.flags.c_contiguous or all(s % a.itemsize == 0 for s in a.strides)):
         return a
     return np.array(a, dtype=a.dtype.newbyteorder("="), order="C")
 
