@@ -31,6 +31,6 @@ def total(x: Array) -> tuple[Array, Array]:
         x = padded
     result = np.empty(2)
     calls.sweep(whole, "iii", x.dtype)(0.0, x.ctypes.data, x.shape[0], result.ctypes.data)
-    if result[0] - result[0] != 0.0:
+    if not np.isfinite(result[0]):
         result[1] = 0.0
     return result[:1], result[1:]
