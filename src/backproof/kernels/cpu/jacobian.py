@@ -33,7 +33,8 @@ def room_of(like: Any) -> int:
 
 def rows(
     like: Any, kind: int, h_address: int, ho: int, hi: int, hc: int, u_address: int, uo: int, ui: int, uc: int,
-    out_address: int, oo: int, oi: int, oc: int, inner: int, n: int, first: int, last: int, past: bool, work: int,
+    out_address: int, oo: int, oi: int, oc: int, inner: int, n: int, first: int, last: int, far: bool, past: bool,
+    work: int,
 ) -> None:  # fmt: skip
     """The rows first to last - 1; strides as in sweeps.py."""
     width = lanes_of(like)
@@ -67,9 +68,10 @@ def rows(
         if place >= inner:
             outer, place = outer + place // inner, place % inner
         if beside and n >= width:
+            ask = far and r + 1 < last  # for the next row, where memory is what it waits for
             one_row(
                 like, kind, at(h, from_h), at(u, from_u), n, at(out, to),
-                hi if r + 1 < last else 0, ui if r + 1 < last else 0, past, room,
+                hi if ask else 0, ui if ask else 0, past, room,
             )  # fmt: skip
             continue
         for j in range(count):
@@ -121,8 +123,9 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     x, s, to = calls.plain(h), calls.plain(u), calls.plain(out)
     n, item, width = x.shape[axis], x.itemsize, panel_width(x.itemsize)
     view = calls.rows_of(axis, x, s, to)
-    past = kind == SOFTMAX and to.nbytes >= LARGE and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
-    function = calls.sweep(rows, "i" * 17 + "bi", x.dtype)
+    far = to.nbytes >= LARGE
+    past = far and kind == SOFTMAX and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
+    function = calls.sweep(rows, "i" * 17 + "bbi", x.dtype)
     like, steps = x.dtype.type(0), [a.strides[axis] // item for a in (x, s, to)]
     size = max(n, width)
     many = max(1, min(width, COPY // size))
@@ -134,7 +137,7 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
         ]
 
         def call(first: int, last: int, work: int, described: list[int] = described) -> None:
-            function(like, kind, *described, view.inner, n, first, last, past, work)
+            function(like, kind, *described, view.inner, n, first, last, far, past, work)
 
         calls.run(call, view.number, n, work_size(width) + 2 * max(many * size, SHORT * width))
     if to is not out:
