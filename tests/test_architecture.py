@@ -25,7 +25,7 @@ LEVELS = [
     ["canonical", "parameters", "schedules"],
     ["objective"],
     ["summary", "curvature"],
-    ["network", "optimisers", "metrics"],
+    ["network", "optimisers", "metrics", "calibration"],
     ["gradcheck", "diagnosis", "data", "plan"],
     ["adapters"],
     ["checking"],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 
+from backproof._errors import ArgumentError
 from backproof.arrays import Array
+from backproof.kernels.chosen import softmax
+from backproof.layers.base import require_count
 from backproof.losses.base import Loss
 from backproof.losses.softmax import CrossEntropy
 
@@ -20,6 +24,62 @@ def accuracy(z: Array, t: Array) -> float:
         return 0.0
     labels = np.argmax(t, axis=-1) if t.shape == z.shape else t
     return float(np.mean(np.argmax(z, axis=-1) == labels))
+
+
+def top_k_accuracy(k: int) -> Metric:
+    """The metric: share of the rows in which less than k other classes have a logit as large as the label's.
+
+    >>> z = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    >>> top_k_accuracy(2)(z, np.array([1, 0])), top_k_accuracy(3)(z, np.array([1, 0]))
+    (0.5, 1.0)
+    """
+    require_count("top_k_accuracy", "k", k)
+
+    def metric(z: Array, t: Array) -> float:
+        if z.size == 0:
+            return 0.0
+        labels = np.argmax(t, axis=-1) if t.shape == z.shape else t
+        others = np.count_nonzero(z >= np.take_along_axis(z, labels[..., None], axis=-1), axis=-1) - 1
+        return float(np.mean(others < k))
+
+    return metric
+
+
+def log_loss(z: Array, t: Array) -> float:
+    """Mean cross-entropy of softmax(z) and labels or distributions, in nats: without smoothing, weights or penalty."""
+    return CrossEntropy().reduced(z, t)[0] if z.size else 0.0
+
+
+def f1(average: str) -> Metric:
+    """The metric: harmonic mean of precision and recall, "macro" (mean over the classes) or "micro" (over all examples).
+
+    Computed by scikit-learn; a class that is neither there nor predicted counts 0 in the mean only if its label is among the data.
+    """
+    if average not in ("macro", "micro", "weighted"):
+        raise ArgumentError(f"f1: expected average to be 'macro', 'micro' or 'weighted', received {average!r}")
+
+    def metric(z: Array, t: Array) -> float:
+        from sklearn.metrics import f1_score
+
+        labels = np.argmax(t, axis=-1) if t.shape == z.shape else t
+        return float(f1_score(labels, np.argmax(z, axis=-1), average=average, zero_division=0.0))
+
+    return metric
+
+
+def roc_auc(z: Array, t: Array) -> float:
+    """Area under the ROC curve: of the second class if there are two, else the mean over the classes, one against the rest.
+
+    nan where a class has no example or is all there is. Computed by scikit-learn. Source: Hanley & McNeil, Radiology 143, 1982.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    labels = np.argmax(t, axis=-1) if t.shape == z.shape else t
+    if len(np.unique(labels)) < z.shape[1] or z.shape[1] < 2:
+        return math.nan
+    if z.shape[1] == 2:
+        return float(roc_auc_score(labels, z[:, 1].astype(np.float64) - z[:, 0]))  # the order of h_1 without its roundings
+    return float(roc_auc_score(labels, softmax(z.astype(np.float64), 1), multi_class="ovr"))
 
 
 def label_accuracy(z: Array, t: Array) -> float:

@@ -9,32 +9,30 @@ them at once, and the sweeps before and after hold nothing that waits for anothe
 Both add up in the same order, so that no layout has other bits: with D the doubles of a register, the classes j, j + D, j + 2D ...
 for each j < D, and then these sums by halves.
 """
-# mypy: disable-error-code="import-untyped, no-untyped-call, misc"
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
-from backproof.kernels.compiled import compiled, element, get, intrinsic, put
-from backproof.kernels.cpu.exponential import fused
+from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu.lanes import address, at, every, every_narrow, lanes_of, larger, pointer
-from backproof.kernels.cpu.single_row import narrow, narrowed, slopes
-from backproof.kernels.rows import (
-    Row,
-    load,
-    load_wide,
-    panel_width,
-    spread,
-    store,
-    where_equal,
-    where_greater,
-    wide,
+from backproof.kernels.cpu.registers import (
+    first_bit,
+    folded,
+    half_of,
+    lanes_greater,
+    load_half,
+    load_register,
+    load_start,
+    plus_product,
+    register_of,
+    shifted,
+    store_half,
 )
+from backproof.kernels.cpu.single_row import narrow, narrowed, slopes
+from backproof.kernels.rows import load, load_wide, store, where_equal, where_greater, wide
 
 SHORT = 64  # classes below which rows are short: with more, a row alone keeps the processor busy
 SUMS, MASS, CENTRE, BASES, FIRSTS, RESTS, HALF = range(7)
@@ -45,141 +43,6 @@ CERTAIN = 1.0 - 2.0**-22  # beyond this share of the probability, <h, u - u_0> -
 def work_size(width: int) -> int:
     """Doubles of work: what is found for each row of a batch, or the sums of a panel."""
     return max(FOUND, width // 2) * width
-
-
-def _part(array: Any, share: int) -> Row:
-    return Row(array.dtype, panel_width(array.dtype.bitwidth // 8) // share)
-
-
-@intrinsic
-def load_half(typingctx: Any, array: Any, index: Any) -> Any:
-    """The half row that begins at array[index]."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = builder.bitcast(element(builder, *args), sig.return_type.vector.as_pointer())
-        return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
-
-    return _part(array, 2)(array, types.intp), codegen
-
-
-@intrinsic
-def load_register(typingctx: Any, array: Any, index: Any) -> Any:
-    """As many numbers as fill a register in double precision, in double precision."""
-    narrow = _part(array, 4)
-    to = Row(types.float64, narrow.lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = builder.bitcast(element(builder, *args), narrow.vector.as_pointer())
-        return builder.fpext(builder.load(place, align=narrow.dtype.bitwidth // 8), to.vector)
-
-    return to(array, types.intp), codegen
-
-
-@intrinsic
-def load_start(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
-    """The same for its first `count` numbers; the other lanes hold 0, and their memory is not touched."""
-    narrow = _part(array, 4)
-    to = Row(types.float64, narrow.lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number, vector = ir.IntType(32), narrow.vector
-        lanes = ir.VectorType(number, narrow.lanes)
-        count = spread(builder, builder.trunc(args[2], number), lanes)
-        mask = builder.icmp_signed("<", ir.Constant(lanes, list(range(narrow.lanes))), count)
-        place = builder.bitcast(element(builder, *args[:2]), vector.as_pointer())
-        size, nothing = ir.Constant(number, narrow.dtype.bitwidth // 8), ir.Constant(vector, [0.0] * narrow.lanes)
-        kind = ir.FunctionType(vector, [place.type, number, mask.type, vector])
-        name = f"llvm.masked.load.v{narrow.lanes}f{narrow.dtype.bitwidth}.p0"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.fpext(builder.call(function, [place, size, mask, nothing]), to.vector)
-
-    return to(array, types.intp, types.int64), codegen
-
-
-@intrinsic
-def store_half(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = builder.bitcast(element(builder, *args[:2]), sig.args[2].vector.as_pointer())
-        builder.store(args[2], place, align=sig.args[0].dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, row), codegen
-
-
-@intrinsic
-def half_of(typingctx: Any, array: Any, place: Any) -> Any:
-    """array[place] in every lane of half a row."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return spread(builder, builder.load(element(builder, *args)), sig.return_type.vector)
-
-    return _part(array, 2)(array, types.intp), codegen
-
-
-@intrinsic
-def register_of(typingctx: Any, array: Any, place: Any) -> Any:
-    """array[place] in every lane of a register, in double precision."""
-    to = Row(types.float64, _part(array, 4).lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number = builder.load(element(builder, *args))
-        return spread(builder, builder.fpext(number, ir.DoubleType()), to.vector)
-
-    return to(array, types.intp), codegen
-
-
-@intrinsic
-def plus_product(typingctx: Any, sums: Any, one: Any, two: Any) -> Any:
-    """sums + one * two, fused."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return fused(builder, args[1], args[2], args[0])
-
-    return sums(sums, sums, sums), codegen
-
-
-@intrinsic
-def folded(typingctx: Any, row: Any) -> Any:
-    """The sum of the lanes, by halves."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = args[0]
-        while (lanes := value.type.count) > 1:
-            kind = ir.VectorType(ir.IntType(32), lanes // 2)
-            first, second = (ir.Constant(kind, list(range(start, start + lanes // 2))) for start in (0, lanes // 2))
-            value = builder.fadd(builder.shuffle_vector(value, value, first), builder.shuffle_vector(value, value, second))
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-    return row.dtype(row), codegen
-
-
-@intrinsic
-def lanes_greater(typingctx: Any, one: Any, two: Any) -> Any:
-    """The lanes in which one > two, as the bits of a number."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        mask = builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(args[0].type.count))
-        return builder.zext(mask, ir.IntType(64))
-
-    return types.uint64(one, one), codegen
-
-
-@intrinsic
-def first_bit(typingctx: Any, bits: Any) -> Any:
-    """The number of the lowest bit of a number that has one."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), codegen
-
-
-@intrinsic
-def shifted(typingctx: Any, bits: Any, count: Any) -> Any:
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.shl(*args)
-
-    return types.uint64(types.uint64, types.int64), codegen
 
 
 @compiled(inline=True)
