@@ -30,7 +30,7 @@ LEVELS = [
     ["adapters"],
     ["checking"],
     ["pytest_plugin"],
-    ["saving", "step", "fullbatch"],
+    ["saving", "step", "fullbatch", "doctor"],
     ["training"],
     ["job"],
     ["terminal"],
