@@ -25,7 +25,7 @@ BENCHMARKS = {
     "first_call": first_call.cases,
 }
 
-WIDTH = 120  # columns of a table that nobody watches in a terminal
+WIDTH = 132  # columns of a table that nobody watches in a terminal
 
 
 def _console() -> Console:

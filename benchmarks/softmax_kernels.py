@@ -31,7 +31,7 @@ def cases(settings: Settings) -> list[Case]:
             "softmax kernels",
             f"{name}, float32",
             LANES,
-            {"rows": rows, "classes": classes, "seconds": settings.seconds_of(0.3)},
+            {"rows": rows, "classes": classes, "seconds": settings.seconds_of(0.2)},
             settings.threads,
             settings.rounds_of(5),
             moved=MOVED,

@@ -23,9 +23,9 @@ def cases(settings: Settings) -> list[Case]:
             "torch step",
             f"{name}, float32",
             LANES,
-            {"rows": rows, "classes": classes, "width": WIDTH, "seconds": settings.seconds_of(0.5)},
+            {"rows": rows, "classes": classes, "width": WIDTH, "seconds": settings.seconds_of(0.2)},
             settings.threads,
-            settings.rounds_of(5),
+            settings.rounds_of(3),
             moved={"loss and its gradient": 1.0},
         )
         for name, (rows, classes) in SHAPES.items()

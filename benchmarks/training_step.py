@@ -25,7 +25,7 @@ AGREEMENT = 1e-3
 
 
 def cases(settings: Settings) -> list[Case]:
-    seconds = settings.seconds_of(0.4)
+    seconds = settings.seconds_of(0.2)
     return [
         Case(
             "training step",
