@@ -39,6 +39,7 @@ def _console() -> Console:
 @click.option("--rounds", type=click.IntRange(min=1), show_default="3 to 5", help="Fresh processes per library and shape.")
 @click.option("--shape", "shapes", multiple=True, help="Only these, as in the tables: 512x32000, small, tanh; several times.")
 @click.option("--patience", type=float, default=120.0, help="Seconds in all to wait for a quiet machine and to repeat runs.")
+@click.option("--minutes", type=float, default=20.0, help="After these every shape gets one round only.")
 @click.option("--quick", is_flag=True, help="One short round, fewer shapes, no waiting: shows that all works; rough figures.")
 @click.option("--max-mib", "rooms", type=int, multiple=True, help="linear_cross_entropy: with so much memory too; several times.")
 @click.option("--chunked", is_flag=True, help="linear_cross_entropy: torch's own chunks too, which take minutes.")
@@ -49,6 +50,7 @@ def main(
     rounds: int | None,
     shapes: tuple[str, ...],
     patience: float,
+    minutes: float,
     quick: bool,
     rooms: tuple[int, ...],
     chunked: bool,
@@ -65,7 +67,7 @@ def main(
         raise click.UsageError(f"no benchmark named here has a shape {', '.join(shapes)}")
     console, described, began = _console(), machine.describe(), time.perf_counter()
     console.print(f"{described}; {threads} threads", highlight=False)
-    waiting, figures = Patience(0.0 if quick else patience), list[Figure]()
+    waiting, figures = Patience(0.0 if quick else patience, minutes), list[Figure]()
     for case in cases:
         with console.status("") as status:
             all_runs = alternate(case, waiting, progress=status.update)

@@ -140,10 +140,16 @@ def run_worker(lane: Lane, job: Mapping[str, Any], threads: int, timeout: float)
 
 
 class Patience:
-    """Seconds that may be spent on waiting for a quiet machine, and on repeating what others disturbed, in all."""
+    """Seconds that may be spent on waiting for a quiet machine, and on repeating what others disturbed, in all; and minutes
+    after which cases get no more than one round."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, minutes: float) -> None:
         self.left = seconds
+        self.end = time.perf_counter() + 60 * minutes
+
+    @property
+    def late(self) -> bool:
+        return time.perf_counter() > self.end
 
     def run(self, lane: Lane, job: Mapping[str, Any], threads: int, timeout: float) -> dict[str, Any]:
         """A run that others disturbed little, or the least disturbed of ATTEMPTS; its figures play no part in that."""
@@ -171,6 +177,8 @@ def alternate(
     """All lanes in turn, round after round. A lane that fails is left out from then on, and keeps the reason."""
     runs = [Runs(lane) for lane in case.lanes]
     for i in range(-case.discarded, case.rounds):
+        if i > 0 and patience.late:
+            break
         for run in runs:
             if run.failure is not None:
                 continue

@@ -33,7 +33,7 @@ def cases(settings: Settings) -> list[Case]:
             lanes,
             {"sizes": sizes, "batch": batch, "seconds": seconds, "block_seconds": seconds / 10, "check_steps": CHECK_STEPS},
             settings.threads,
-            settings.rounds_of(5),
+            settings.rounds_of(3),
             kernel="training step",
             remarks=agreement,
         )
