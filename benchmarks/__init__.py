@@ -1,1 +1,1 @@
-"""Measurements of backproof against other libraries; run each as a module from the root of the repository."""
+"""Measurements of backproof against other libraries: `python -m benchmarks` from the root of the repository."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 QUIET = 0.2  # processors that others may keep busy during a run before it is repeated
 ATTEMPTS = 3
+LONGEST_WAIT = 30.0  # seconds before one run
 
 
 @dataclass(frozen=True)
 class Lane:
-    """A library, the module of its worker, and what else its environment needs."""
+    """A library, the module of its worker, what its job has beyond the case's, and what else its environment needs."""
 
     library: str
     module: str
+    job: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -42,6 +43,50 @@ class Runs:
     lane: Lane
     rounds: list[dict[str, Any]] = field(default_factory=list)
     failure: str | None = None
+
+
+def no_remarks(all_runs: list[Runs]) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured at one shape: lanes in turn, so many rounds.
+
+    kernel: what all variants are ways of doing; None: a variant is "kernel" or "kernel, how".
+    moved: of a kernel, the bytes that must move, in units of those that a copy of one of the arrays moves.
+    discarded: rounds before the first that counts.
+    """
+
+    benchmark: str
+    shape: str
+    lanes: tuple[Lane, ...]
+    job: Mapping[str, Any]
+    threads: int
+    rounds: int
+    kernel: str | None = None
+    moved: Mapping[str, float] = field(default_factory=dict)
+    discarded: int = 0
+    remarks: Callable[[list[Runs]], list[str]] = no_remarks
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says to all benchmarks; each knows its own numbers of rounds and seconds."""
+
+    threads: int
+    quick: bool = False
+    rounds: int | None = None
+    shapes: tuple[str, ...] = ()  # none: all
+
+    def rounds_of(self, usual: int) -> int:
+        return self.rounds or (1 if self.quick else usual)
+
+    def seconds_of(self, usual: float) -> float:
+        return usual / 10 if self.quick else usual
+
+    def wants(self, shape: str) -> bool:
+        return not self.shapes or shape in self.shapes
 
 
 @dataclass(frozen=True)
@@ -94,76 +139,65 @@ def run_worker(lane: Lane, job: Mapping[str, Any], threads: int, timeout: float)
     return answer
 
 
-def _quiet_run(lane: Lane, job: Mapping[str, Any], threads: int, timeout: float, patience: float) -> dict[str, Any]:
-    """A run that others disturbed little, or the least disturbed of ATTEMPTS; its figures play no part in that."""
-    answers = []
-    for _ in range(ATTEMPTS if patience else 1):
-        load.wait_until_quiet(QUIET, patience)
-        start = load.now()
-        answer = run_worker(lane, job, threads, timeout)
-        answers.append({**answer, "others_cpus": load.others_since(start)})
-        if (answers[-1]["others_cpus"] or 0.0) <= QUIET:
-            break
-    return min(answers, key=lambda each: each["others_cpus"] or 0.0)
+class Patience:
+    """Seconds that may be spent on waiting for a quiet machine, and on repeating what others disturbed, in all; and minutes
+    after which cases get no more than one round."""
+
+    def __init__(self, seconds: float, minutes: float) -> None:
+        self.left = seconds
+        self.end = time.perf_counter() + 60 * minutes
+
+    @property
+    def late(self) -> bool:
+        return time.perf_counter() > self.end
+
+    def run(self, lane: Lane, job: Mapping[str, Any], threads: int, timeout: float) -> dict[str, Any]:
+        """A run that others disturbed little, or the least disturbed of ATTEMPTS; its figures play no part in that."""
+        answers: list[dict[str, Any]] = []
+        while True:
+            begin = time.perf_counter()
+            load.wait_until_quiet(QUIET, min(self.left, LONGEST_WAIT))
+            self.left -= time.perf_counter() - begin if self.left > 0 else 0.0
+            start, begin = load.now(), time.perf_counter()
+            answer = run_worker(lane, job, threads, timeout)
+            answers.append({**answer, "others_cpus": load.others_since(start)})
+            disturbed = (answers[-1]["others_cpus"] or 0.0) > QUIET
+            if not disturbed or self.left <= 0 or len(answers) == ATTEMPTS:
+                return min(answers, key=lambda each: each["others_cpus"] or 0.0)
+            self.left -= time.perf_counter() - begin
 
 
 def alternate(
-    lanes: Iterable[Lane],
-    job: Mapping[str, Any],
+    case: Case,
+    patience: Patience,
     *,
-    rounds: int,
-    threads: int,
     timeout: float = 600.0,
-    patience: float = 0.0,
     progress: Callable[[str], None] = lambda message: None,
 ) -> list[Runs]:
-    """`rounds` times all lanes in turn. A lane that fails is left out from then on, and keeps the reason."""
-    runs = [Runs(lane) for lane in lanes]
-    for i in range(rounds):
+    """All lanes in turn, round after round. A lane that fails is left out from then on, and keeps the reason."""
+    runs = [Runs(lane) for lane in case.lanes]
+    for i in range(-case.discarded, case.rounds):
+        if i > 0 and patience.late:
+            break
         for run in runs:
             if run.failure is not None:
                 continue
-            progress(f"round {i + 1} of {rounds}: {run.lane.library}")
+            progress(f"{case.benchmark}, {case.shape}, round {i + 1} of {case.rounds}: {run.lane.library}")
             try:
-                run.rounds.append(_quiet_run(run.lane, job, threads, timeout, patience))
+                answer = patience.run(run.lane, {**case.job, **run.lane.job, "threads": case.threads}, case.threads, timeout)
             except RuntimeError as error:
                 run.failure = str(error)
+            else:
+                run.rounds += [answer] if i >= 0 else []
     return runs
 
 
 def summaries(runs: Runs) -> list[Summary]:
-    """One for each variant of the lane, the fastest first."""
-    if runs.failure is not None or not runs.rounds:
+    """One for each variant of the lane."""
+    if not runs.rounds:
         return []
     found = []
     for variant in runs.rounds[0]["variants"]:
         per_round = [statistics.median(answer["variants"][variant]["blocks_us"]) for answer in runs.rounds]
         found.append(Summary(variant, statistics.median(per_round), min(per_round), max(per_round)))
-    return sorted(found, key=lambda summary: summary.median)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cpu_model() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
-
-
-def describe_machine() -> dict[str, Any]:
-    """What a reader needs to judge the figures; nothing that names the machine."""
-    return {
-        "cpu": _cpu_model(),
-        "architecture": platform.machine(),
-        "cores": cores(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-    }
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backproof.functional import linear_cross_entropy_and_grad
-from benchmarks.workers.common import report
+from benchmarks.workers.common import own_version, report
 from benchmarks.workers.linear_common import given, job, measure
 
 
@@ -18,7 +18,8 @@ def main() -> None:
     def warm() -> None:
         linear_cross_entropy_and_grad(x[:40], w[:4000], labels[:40] % 4000)
 
-    report({"chunks": measure(call, warm, asked["calls"], x.nbytes + w.nbytes)}, ["numpy", "numba"])
+    variant = f"max_bytes {asked['max_mib']} MiB" if room else "max_bytes by itself"
+    report({variant: measure(call, warm, asked["calls"], x.nbytes + w.nbytes)}, ["numpy", "numba"], **own_version())
 
 
 if __name__ == "__main__":

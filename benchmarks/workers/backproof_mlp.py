@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import cycle, islice
 
 import backproof as bp
-from benchmarks.workers.common import LEARNING_RATE, Job, Problem, job_from_command_line, measure, problem, report
+from benchmarks.workers.common import LEARNING_RATE, Job, Problem, job_from_command_line, measure, own_version, problem, report
 
 
 class OneStep:
@@ -39,7 +39,7 @@ class OneStep:
 def main(compiled: bool = True) -> None:
     job = job_from_command_line()
     trainers = {"compiled" if compiled else "layers": OneStep(job, problem(job), compiled)}
-    report(measure(trainers, job), ["numpy", "scipy", "numba"], backproof=bp.__version__)
+    report(measure(trainers, job), ["numpy", "scipy", "numba"], **own_version())
 
 
 if __name__ == "__main__":

@@ -1,41 +1,34 @@
-"""backproof's kernels, and a plain copy by as many threads."""
+"""backproof's functions, and a plain copy by as many threads."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from backproof.kernels import cpu
+from backproof import functional as F
 from backproof.kernels.cpu import calls
-from benchmarks.workers.common import report
+from benchmarks.workers.common import own_version, report
 from benchmarks.workers.softmax_common import given, job, measure
 
 
 def main() -> None:
     asked = job()
-    n = asked["rows"]
-    z, u, labels, out = given(n, asked["classes"])
-    h, losses, scale, in_place = np.empty_like(z), np.empty(n), np.full(n, 1.0 / n), z.copy()
-    cpu.softmax(z, 1, h)
+    z, u, labels, out = given(asked["rows"], asked["classes"])
+    h, log_h, in_place = F.softmax(z), F.log_softmax(z), z.copy()
 
     def copy_some(first: int, last: int, work: int) -> None:
         np.copyto(out[first:last], z[first:last])
 
-    def cross_entropy(logits: np.ndarray, grad: np.ndarray) -> float:
-        cpu.cross_entropy(
-            logits, labels, scale=scale, class_weight=None, ignore_index=None, label_smoothing=0.0, z_loss=0.0, softcap=None,
-            temperature=1.0, loss=losses, grad=grad,
-        )  # fmt: skip
-        return float(losses.mean())
-
     kernels = {
-        "copy": lambda: calls.run(copy_some, n, asked["classes"], 0),
-        "softmax": lambda: cpu.softmax(z, 1, out),
-        "log_softmax": lambda: cpu.log_softmax(z, 1, out),
-        "softmax_vjp": lambda: cpu.softmax_vjp(h, u, 1, out),
-        "cross_entropy_and_grad": lambda: cross_entropy(z, out),
-        "cross_entropy_and_grad, in place": lambda: cross_entropy(in_place, in_place),
+        "copy": lambda: calls.run(copy_some, *z.shape, 0),
+        "softmax": lambda: F.softmax(z, out=out),
+        "log_softmax": lambda: F.log_softmax(z, out=out),
+        "logsumexp": lambda: F.logsumexp(z),
+        "softmax_vjp": lambda: F.softmax_vjp(h, u, out=out),
+        "log_softmax_vjp": lambda: F.log_softmax_vjp(log_h, u, out=out),
+        "cross_entropy_and_grad": lambda: F.cross_entropy_and_grad(z, labels),
+        "cross_entropy_and_grad, in place": lambda: F.cross_entropy_and_grad(in_place, labels, out=in_place),
     }
-    report(measure(kernels, asked["seconds"]), ["numpy", "numba"])
+    report(measure(kernels, asked["seconds"]), ["numpy", "numba"], **own_version())
 
 
 if __name__ == "__main__":

@@ -152,6 +152,12 @@ def job_from_command_line() -> Job:
     return Job.from_json(sys.argv[1])
 
 
+def own_version() -> dict[str, str]:
+    """backproof's, if this process has imported it: it may run without being installed."""
+    module = sys.modules.get("backproof")
+    return {} if module is None else {"backproof": module.__version__}
+
+
 def report(variants: Mapping[str, Any], distributions: Iterable[str], **versions: str) -> None:
     """Print the worker's answer; `versions` are those of libraries that may run without being installed."""
     found = {name: metadata.version(name) for name in distributions}

@@ -47,7 +47,8 @@ def measure(call: Callable[[], float], warm: Callable[[], Any], calls: int, resu
         loss = call()
         times.append(1e6 * (time.perf_counter() - start))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"blocks_us": times, "loss": loss, "extra_mib": (peak - before - results) / 2**20}
+    extra = (peak - before - results) / 2**20
+    return {"blocks_us": times, "loss": loss, "note": f"{extra:,.0f} MiB beyond inputs and results, loss {loss:.6f}"}
 
 
 def _resident() -> int:

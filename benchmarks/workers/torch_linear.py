@@ -17,7 +17,7 @@ def main() -> None:
 
     def step(x: torch.Tensor, w: torch.Tensor, labels: torch.Tensor) -> float:
         x, w = x.detach().requires_grad_(True), w.detach().requires_grad_(True)
-        if variant == "linear, cross_entropy":
+        if variant == "linear and cross_entropy":
             loss = F.cross_entropy(F.linear(x, w), labels)
         elif variant == "linear_cross_entropy":
             loss = F.linear_cross_entropy(x, w, labels)

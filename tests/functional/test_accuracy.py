@@ -36,18 +36,11 @@ def test_softmax_and_log_softmax(dtype):
 
 @every_dtype
 def test_logsumexp_and_its_gradient(dtype):
-    """1 ULP of the result, or of log1p(s) where that is larger, that is, where it cancels with z_k.
-
-    With 2 or 3 classes the error of one exp is all of s's: 0.5 for s, 0.5 to 1 for log1p, and 0.5 for the last sum may meet.
-    """
+    """Where z_k and log1p(s) cancel the truth needs more digits: test_cancelled.py."""
     for name, z in {**ordinary(dtype), "confident": confident(dtype), "minus": -confident(dtype)}.items():
         true = truth(z)
-        ours, part = F.logsumexp(z), np.log1p(true.others[..., 0])
-        if dtype != np.float64:
-            assert ulps(ours, true.logsumexp) <= 0.501, name
-        else:
-            scale = np.maximum(np.abs(true.logsumexp), part)
-            assert ulps(scale + np.abs(ours - true.logsumexp), scale, dtype) <= (1 if z.shape[1] > 3 else 1.5), name
+        known = np.abs(true.logsumexp) >= 2.0**-6 * np.log1p(true.others[..., 0])
+        assert ulps(F.logsumexp(z)[known], true.logsumexp[known]) <= bar(dtype, 1), name
         gradient = F.logsumexp_vjp(z, np.ones(z.shape[0], dtype))
         assert ulps(gradient, true.softmax) <= bar(dtype, 3), name
 

@@ -159,6 +159,8 @@ def rows_of_target(target: object, guide: Array, shape: Shape, where: int, class
     """Labels (N,) or probabilities (N, C), checked against logits with rows of `shape` and the classes along axis `where`."""
     full = (*shape[:where], classes, *shape[where:])
     given = alike(target, guide, "target")
+    if is_numpy(given) and given.dtype.kind not in "iubfc" and given.dtype.name != "bfloat16":
+        raise ArgumentTypeError(f"target: expected whole-number labels or probabilities, received dtype {given.dtype}")
     if tuple(given.shape) == full:
         if ignored is not None:
             raise ArgumentError("ignore_index: expected None with probabilities as targets; it names a label")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from backproof.arrays import Array
+from backproof.kernels import cancelled
 from backproof.kernels.cpu import calls, sweeps
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
+from backproof.kernels.cpu.refined import refined
 from backproof.kernels.rows import panel_width
 
 LARGE = 16 << 20  # bytes of output that the caches would not hold until they are read; they go past them ...
+ERROR = {4: 2.0**-38, 8: 1.1 * 2.0**-53}  # of an exponential, by the bytes of a number
 LONG = 4096  # ... from rows of so many classes on
 
 
@@ -36,6 +39,8 @@ def logsumexp(z: Array, axis: int) -> Array:
         out[...] = -np.inf
     else:
         _values(LOGSUMEXP, z, axis, out)
+        if z.dtype != np.float16:
+            cancelled.settle(out, z, axis, ERROR[z.dtype.itemsize], refined)
     return out
 
 
