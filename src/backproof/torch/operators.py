@@ -13,6 +13,7 @@ import torch
 
 from backproof.torch import plain
 from backproof.torch.derivatives import class_axis, entropy_backward, loss_dtype
+from backproof.torch.linear_derivatives import keep_linear, linear_backward
 from backproof.torch.rules import RULES
 
 Tensor = torch.Tensor
@@ -32,6 +33,11 @@ cross_entropy = _operator(
     plain.cross_entropy,
     "(Tensor z, Tensor target, Tensor? weight, int ignore_index, str reduction, float label_smoothing, bool gradient)"
     " -> (Tensor, Tensor)",
+)
+linear_cross_entropy = _operator(
+    plain.linear_cross_entropy,
+    "(Tensor x, Tensor w, Tensor? bias, Tensor? scale, Tensor target, Tensor? weight, int ignore_index, str reduction,"
+    " float label_smoothing, bool gradient) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 
 
@@ -56,6 +62,14 @@ def _(
     axis = class_axis(z)
     rows = [n for i, n in enumerate(z.shape) if i != axis] if reduction == "none" else []
     return z.new_empty(rows, dtype=loss_dtype(z)), _like_first(z) if gradient else z.new_empty(0)
+
+
+@linear_cross_entropy.register_fake  # type: ignore[untyped-decorator]
+def _(*inputs: Any) -> tuple[Tensor, ...]:
+    x, w, bias, *_, reduction, _, gradient = inputs
+    like = torch.empty(0, dtype=torch.promote_types(x.dtype, w.dtype))
+    loss = x.new_empty(x.shape[:1] if reduction == "none" else [], dtype=loss_dtype(like))
+    return loss, *(_like_first(each) if gradient and each is not None else x.new_empty(0) for each in (x, w, bias))
 
 
 # --- derivatives -----------------------------------------------------------------------------------------------------------
@@ -90,3 +104,10 @@ def _entropy_backward(ctx: Any, u: Tensor | None, v: Tensor | None) -> Any:
 
 
 cross_entropy.register_autograd(_entropy_backward, setup_context=_keep_entropy)
+
+
+def _linear_backward(ctx: Any, *upstream: Any) -> Any:
+    return *linear_backward(_THIS, cross_entropy, linear_cross_entropy, ctx, upstream, lambda u: False), *[None] * 6
+
+
+linear_cross_entropy.register_autograd(_linear_backward, setup_context=keep_linear)
