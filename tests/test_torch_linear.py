@@ -16,7 +16,7 @@ from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 import backproof  # noqa: E402
 import backproof.torch as ours  # noqa: E402
 from backproof.torch import linear_derivatives  # noqa: E402
-from tests.test_torch_functional import DOUBLE, UNIT, labels, numbers  # noqa: E402
+from tests.test_torch_functional import DOUBLE, UNIT, database, labels, numbers  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
@@ -71,6 +71,30 @@ def test_it_is_torchs_linear_and_cross_entropy(target, biased, weighted, smoothi
         lambda x, w, b=None: by_torch(x[0], w, one, linear_bias=b, **options),
         arguments,
     )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchs_own_samples():
+    pytest.importorskip("expecttest")
+    operations = [op for op in database() if op.name == "nn.functional.linear_cross_entropy"]
+    if not operations:
+        pytest.skip("this torch has no linear_cross_entropy")
+    seen = 0
+    for sample in (sample for op in operations for sample in op.sample_inputs("cpu", DOUBLE, False)):
+        x, (w, *rest), options = sample.input, sample.args, {**sample.kwargs, "options": None}
+        seen += 1
+        if theirs.linear_cross_entropy(x, w, *rest, **options).isnan().any():  # a mean over nothing
+            assert ours.linear_cross_entropy(x, w, *rest, **sample.kwargs) == 0
+            continue
+        arguments = [t.detach().clone().requires_grad_(True) for t in (x, w)]
+        for a, b in zip(
+            value_and_gradients(lambda x, w: ours.linear_cross_entropy(x, w, *rest, **sample.kwargs), arguments),  # noqa: B023
+            value_and_gradients(lambda x, w: theirs.linear_cross_entropy(x, w, *rest, **options), arguments),  # noqa: B023
+            strict=True,
+        ):
+            bar = 8 * (x.numel() + len(w)) * max(1.0, float(b.detach().abs().max())) * UNIT
+            torch.testing.assert_close(a, b, rtol=bar, atol=bar)
+    assert seen >= 300
 
 
 def test_several_losses_a_row_are_torchs_by_whole_logits():
