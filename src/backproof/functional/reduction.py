@@ -65,6 +65,8 @@ def reduction_of(kind: object, sample_weight: object, counts: Array | None, shap
         return Reduction(str(kind), weight, None)
     if weight is None:
         weight = _ones(z, n)
+        if counts is None:
+            return Reduction("mean", weight, xp.sum(weight, axis=-1, keepdims=True))  # whole numbers: nothing is rounded
     high, low = total(weight if counts is None else weight * counts)
     return Reduction("mean", weight, high + low)
 

@@ -77,7 +77,7 @@ def _is_one(u: Tensor) -> bool:
     if u.ndim or u.device.type != "cpu":
         return False
     try:
-        return bool(u == 1)
+        return u.item() == 1
     except RuntimeError:  # one of many upstream gradients that vmap stands for
         return False
 
