@@ -16,7 +16,7 @@ from benchmarks.harness import Lane, alternate, cores, describe_machine, summari
 
 WORKER = "benchmarks.workers.torch_step"
 MODULES = {"torch": "torch.nn.functional", "backproof": "backproof.torch"}
-SHAPES = {"8192x1000": (8192, 1000), "512x32000": (512, 32000), "64x256000": (64, 256000)}
+SHAPES = {"128x10": (128, 10), "8192x1000": (8192, 1000), "512x32000": (512, 32000), "64x256000": (64, 256000)}
 
 
 @click.command(help=__doc__, context_settings={"show_default": True})
