@@ -12,7 +12,7 @@ LANES = tuple(
     Lane(library, WORKER, {"module": module})
     for library, module in (("backproof", "backproof.torch"), ("torch", "torch.nn.functional"))
 )
-SHAPES = {"8192x1000": (8192, 1000), "512x32000": (512, 32000), "64x256000": (64, 256000)}
+SHAPES = {"128x10": (128, 10), "8192x1000": (8192, 1000), "512x32000": (512, 32000), "64x256000": (64, 256000)}
 LARGEST = "64x256000"  # not for a quick look
 WIDTH = 64  # inputs of the layer
 

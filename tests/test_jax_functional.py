@@ -23,6 +23,15 @@ def x64(request):
     jax.config.update("jax_enable_x64", before)
 
 
+@pytest.fixture(params=[True, False], ids=["x64", "x32"])
+def either(request):
+    """As `x64`, in the quick run too."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", request.param)
+    yield request.param
+    jax.config.update("jax_enable_x64", before)
+
+
 LABELS, WEIGHT = np.array([0, 3, -100, 2, 1]), np.array([1.0, 0.5, 2.0, 3.0])
 PROBABILITIES = np.random.default_rng(2).dirichlet(np.ones(4), 5)
 
@@ -114,9 +123,9 @@ def test_a_confident_prediction_keeps_its_gradient(gap, x64):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtypes_are_kept_but_that_a_loss_is_never_half(dtype, x64):
     z, t = jnp.asarray(numbers(3, 40)).astype(dtype), np.array([1, 5, 39])
-    for f in (ours.softmax, ours.log_softmax, ours.logsumexp):
-        assert f(z).dtype == z.dtype
-        assert jax.grad(lambda z, f=f: f(z).sum())(z).dtype == z.dtype
+    functions = ours.softmax, ours.log_softmax, ours.logsumexp
+    found = jax.jit(lambda z: [(f(z), jax.grad(lambda z, f=f: f(z).sum())(z)) for f in functions])(z)
+    assert all(each.dtype == z.dtype for pair in found for each in pair)
     loss, gradient = jax.value_and_grad(ours.cross_entropy)(z, t)
     assert loss.dtype == "float32"
     assert gradient.dtype == z.dtype
@@ -140,11 +149,80 @@ def test_limits(x64):
 
 
 @pytest.mark.parametrize("axis", [None, (0, 2), 1], ids=str)
-def test_any_axes(axis, x64):
+def test_any_axes(axis, either):
     z = jnp.asarray(numbers(2, 3, 4))
     unit = float(jnp.finfo(z.dtype).eps)
     for mine, reference in ((ours.softmax, jax.nn.softmax), (ours.logsumexp, jax.nn.logsumexp)):
         np.testing.assert_allclose(mine(z, axis=axis), reference(z, axis=axis), rtol=32 * unit)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_cross_entropy_along_any_axis(axis, either):
+    z, t = numbers(2, 3, 4), np.zeros((2, 3, 4)).sum(axis).astype(int) + 1
+    mine = jax.jit(jax.value_and_grad(lambda z: ours.cross_entropy(z, t, axis=axis)))(jnp.asarray(z))
+    for a, b in zip(mine, backproof.functional.cross_entropy_and_grad(z, t, axis=axis), strict=True):
+        np.testing.assert_allclose(a, b, rtol=16 * float(jnp.finfo(a.dtype).eps), atol=16 * float(jnp.finfo(a.dtype).eps))
+
+
+EDGES = np.array(
+    [
+        [0, -np.inf, -np.inf],
+        [-np.inf] * 3,
+        [np.inf, 1, -np.inf],
+        [np.inf, np.inf, 1],
+        [np.nan, 1, 2],
+        [1, np.nan, np.inf],
+        [np.nan, -np.inf, -np.inf],
+        [700, -700, 0],
+        [1e-30, -1e-30, 0],
+        [1e30, 1e30, -1e30],
+        [80, 0, 0],
+    ]
+)
+
+
+def test_the_limits_are_those_of_the_reference(either):
+    from backproof.kernels import reference, reference_losses
+
+    z = jnp.asarray(EDGES)
+    bar = {"rtol": 4 * float(jnp.finfo(z.dtype).eps), "atol": float(jnp.finfo(z.dtype).tiny)}
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        np.testing.assert_allclose(getattr(ours, name)(z), getattr(reference, name)(np.asarray(z, np.float64)), **bar, err_msg=name)
+    for t in ([0, 0, 1], [0.25, 0.75, 0], [1, 0, 0], [0, 0, 0], [0.2, 0.3, 0.5]):
+        given = np.broadcast_to(np.asarray(t, float), EDGES.shape)
+        f = lambda z, t=given: ours.cross_entropy(z, t, reduction="none")  # noqa: E731
+        slopes = jax.grad(lambda z, f=f: f(z).sum())(z)
+        expected = reference_losses.cross_entropy(np.asarray(z, np.float64), given, reference_losses.Options())
+        for mine, right in zip((f(z), slopes), expected, strict=True):
+            absolute = {"rtol": bar["rtol"], "atol": bar["rtol"]}  # of a target that is not one class, the gradient cancels
+            np.testing.assert_allclose(mine, right, **(absolute if mine is slopes else bar), err_msg=str(t))
+
+
+def test_long_rows_keep_their_digits(either):
+    """Beside double precision: a few units for XLA's exponentials and logarithms, no more with 100,000 terms than with 10.
+
+    Summed one after the other in single precision they would lose hundreds; XLA does not.
+    """
+    z = np.asarray(6 * numbers(2, 100_001), np.float32)
+    t = np.abs(numbers(2, 100_001, seed=1)).astype(np.float32)
+    t /= t.sum(1, keepdims=True)
+    bar = 8 * float(jnp.finfo(np.float32).eps)
+    wide = z.astype(np.float64)
+    f = backproof.functional
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        np.testing.assert_allclose(getattr(ours, name)(jnp.asarray(z)), getattr(f, name)(wide), rtol=bar, err_msg=name)
+    loss, gradient = jax.value_and_grad(ours.cross_entropy)(jnp.asarray(z), jnp.asarray(t))
+    right, slopes = f.cross_entropy_and_grad(wide, t.astype(np.float64))
+    assert float(loss) == pytest.approx(float(right), rel=bar)
+    np.testing.assert_allclose(gradient, slopes, rtol=bar, atol=bar * float(t.max()))
+
+
+def test_few_operations_are_left_to_the_compiler():
+    """What compiling takes: hundreds, where exact sums made a thousand for a gradient and two for a Hessian."""
+    z, t = jnp.asarray(numbers(5, 4)), np.array([0, 3, 1, 2, 1])
+    f = lambda z: ours.cross_entropy(z, t)  # noqa: E731
+    for function, most in ((f, 200), (jax.grad(f), 250), (jax.hessian(f), 450)):
+        assert jax.jit(function).lower(z).as_text().count("stablehlo.") < most
 
 
 def test_the_check_says_that_they_are_right():

@@ -45,7 +45,7 @@ def cross_entropy(
     >>> cross_entropy(np.log([[1.0, 3.0], [1.0, 1.0]]), [1, 0], reduction="none").round(4).tolist()
     [0.2877, 0.6931]
     """
-    problem = _problem(z, target, axis, weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
+    problem = _problem(z, target, axis, (weight, ignore_index, label_smoothing, z_loss, softcap, temperature))
     how = reduction_for(problem.guest.array, problem.target, problem.options, problem.shape, reduction, sample_weight)
     rows, _ = dispatch.cross_entropy(problem.rows, problem.target, problem.options, None, False)
     return returned(how.value(rows, problem.shape, problem.guest.array), problem.guest)
@@ -90,7 +90,7 @@ def cross_entropy_and_grad(
     >>> round(float(loss), 4), dz.round(3).tolist()
     (0.47, [[0.125, 0.25, -0.375]])
     """
-    problem = _problem(z, target, axis, weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
+    problem = _problem(z, target, axis, (weight, ignore_index, label_smoothing, z_loss, softcap, temperature))
     how = reduction_for(problem.guest.array, problem.target, problem.options, problem.shape, reduction, sample_weight)
     logits = problem.guest.array
     place = destination(out, tuple(logits.shape), logits.dtype, logits)
@@ -112,39 +112,25 @@ class _Problem(NamedTuple):
     options: Options
 
 
-def _problem(
-    z: object,
-    target: object,
-    axis: object,
-    weight: object,
-    ignore_index: object,
-    label_smoothing: object,
-    z_loss: object,
-    softcap: object,
-    temperature: object,
-) -> _Problem:
+Asked = tuple[object, object, object, object, object, object]
+"""weight, ignore_index, label_smoothing, z_loss, softcap and temperature as the caller gave them."""
+
+
+def _problem(z: object, target: object, axis: object, asked: Asked) -> _Problem:
     guest = floats(z, "z")
     logits = guest.array
     if logits.ndim == 0:
         raise ShapeError("z: expected logits with an axis of classes, received shape ()")
     where = one_axis(axis, logits.ndim)
     shape = (*logits.shape[:where], *logits.shape[where + 1 :])
-    options = options_of(logits, logits.shape[where], weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
+    options = options_of(logits, logits.shape[where], asked)
     given = rows_of_target(target, logits, shape, where, logits.shape[where], options.ignore_index)
     return _Problem(guest, where, shape, to_rows(logits, where), given if given.ndim == 1 else widened(given), options)
 
 
-def options_of(
-    guide: Array,
-    classes: int,
-    weight: object,
-    ignore_index: object,
-    label_smoothing: object,
-    z_loss: object,
-    softcap: object,
-    temperature: object,
-) -> Options:
+def options_of(guide: Array, classes: int, asked: Asked) -> Options:
     """The options, checked, for logits of `classes` that are numbers like those of `guide`."""
+    weight, ignore_index, label_smoothing, z_loss, softcap, temperature = asked
     return Options(
         _class_weight(weight, guide, classes),
         None if ignore_index is None else whole(ignore_index, "ignore_index"),

@@ -9,7 +9,7 @@ import numpy as np
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, Guest, Shape, is_numpy, namespace, widened
 from backproof.functional.arguments import floats, loss_dtype, require_shape, returned, rounded
-from backproof.functional.entropy import options_of, reduction_for, rows_of_target, whole
+from backproof.functional.entropy import Asked, options_of, reduction_for, rows_of_target, whole
 from backproof.functional.reduction import Reduction
 from backproof.kernels import dispatch
 from backproof.kernels.exact import quiet
@@ -39,9 +39,8 @@ def linear_cross_entropy(
     >>> round(float(linear_cross_entropy(np.log([[3.0]]), np.array([[1.0], [0.0]]), [0])), 4)     # -ln(3 / 4)
     0.2877
     """
-    p = _problem(
-        x, w, target, bias, weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature, reduction, max_bytes
-    )
+    asked = weight, ignore_index, label_smoothing, z_loss, softcap, temperature
+    p = _problem(x, w, target, bias, asked, sample_weight, reduction, max_bytes)
     rows = _in_chunks(p, None) if p.chunked else _whole(p, False)[0]
     return returned(p.how.value(rows, p.shape, p.like), p.x)
 
@@ -85,9 +84,8 @@ def linear_cross_entropy_and_grad(
     >>> dx.round(3).tolist(), db.round(3).tolist()                            # g is (-1/3, 1/3) / 2 and (4/5, -4/5) / 2
     ([[-0.167], [0.4]], [0.233, -0.233])
     """
-    p = _problem(
-        x, w, target, bias, weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature, reduction, max_bytes
-    )
+    asked = weight, ignore_index, label_smoothing, z_loss, softcap, temperature
+    p = _problem(x, w, target, bias, asked, sample_weight, reduction, max_bytes)
     if p.chunked:
         xs, ws = p.rows, p.w.array
         dtype = wide(xs, ws) if p.bias is None else wide(xs, ws, p.bias.array)
@@ -120,19 +118,7 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    x: object,
-    w: object,
-    target: object,
-    bias: object,
-    weight: object,
-    sample_weight: object,
-    ignore_index: object,
-    label_smoothing: object,
-    z_loss: object,
-    softcap: object,
-    temperature: object,
-    reduction: object,
-    max_bytes: object,
+    x: object, w: object, target: object, bias: object, asked: Asked, sample_weight: object, reduction: object, max_bytes: object
 ) -> _Problem:
     inputs, weights = floats(x, "x"), floats(w, "w")
     a, b = inputs.array, weights.array
@@ -150,7 +136,7 @@ def _problem(
     if offsets is not None:
         _same_kind(inputs, offsets, "bias")
     like = _empty_like_logits(a, b, None if offsets is None else offsets.array)
-    options = options_of(like, classes, weight, ignore_index, label_smoothing, z_loss, softcap, temperature)
+    options = options_of(like, classes, asked)
     rows = namespace(a).reshape(a, (int(np.prod(shape)), a.shape[-1]))
     given = rows_of_target(target, a, shape, len(shape), classes, options.ignore_index)
     how = reduction_for(like, given, options, shape, reduction, sample_weight)

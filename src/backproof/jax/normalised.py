@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from backproof._errors import ArgumentTypeError
 from backproof.arrays import widened
 from backproof.functional.arguments import folded, several_axes, unfolded
-from backproof.kernels import reference
+from backproof.jax import rows as formulas
 
 Axis = int | tuple[int, ...] | None
 
@@ -41,7 +41,7 @@ def centred(h: Any, t: Any) -> Any:
 # Rows along the last axis, wide.
 @jax.custom_jvp
 def softmax_rows(z: Any) -> Any:
-    return reference.softmax(z)
+    return formulas.softmax(z)
 
 
 @softmax_rows.defjvp
@@ -52,7 +52,7 @@ def _(primals: Any, tangents: Any) -> Any:
 
 @jax.custom_jvp
 def log_softmax_rows(z: Any) -> Any:
-    return reference.log_softmax(z)
+    return formulas.log_softmax(z)
 
 
 @log_softmax_rows.defjvp
@@ -62,7 +62,7 @@ def _(primals: Any, tangents: Any) -> Any:
 
 @jax.custom_jvp
 def logsumexp_rows(z: Any) -> Any:
-    return reference.logsumexp(z)
+    return formulas.logsumexp(z)
 
 
 @logsumexp_rows.defjvp
@@ -106,7 +106,8 @@ def log_softmax(z: Any, *, axis: Axis = -1) -> Any:
 
 @partial(jax.jit, static_argnums=1)
 def _logsumexp(z: Any, axes: tuple[int, ...]) -> Any:
-    return logsumexp_rows(widened(folded(z, axes))).astype(z.dtype)
+    rows = widened(folded(z, axes))
+    return (logsumexp_rows(rows) if rows.shape[-1] else jnp.full(rows.shape[:-1], -jnp.inf)).astype(z.dtype)
 
 
 def logsumexp(z: Any, *, axis: Axis = -1) -> Any:

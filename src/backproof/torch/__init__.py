@@ -10,8 +10,18 @@ autocast too; but a loss is never rounded to half precision: for half-precision 
 
 from backproof.torch.entropy import CrossEntropyLoss as CrossEntropyLoss
 from backproof.torch.entropy import cross_entropy as cross_entropy
+from backproof.torch.linear import LinearCrossEntropyLoss as LinearCrossEntropyLoss
+from backproof.torch.linear import linear_cross_entropy as linear_cross_entropy
 from backproof.torch.normalised import log_softmax as log_softmax
 from backproof.torch.normalised import logsumexp as logsumexp
 from backproof.torch.normalised import softmax as softmax
 
-__all__ = ["CrossEntropyLoss", "cross_entropy", "log_softmax", "logsumexp", "softmax"]
+__all__ = [
+    "CrossEntropyLoss",
+    "LinearCrossEntropyLoss",
+    "cross_entropy",
+    "linear_cross_entropy",
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+]

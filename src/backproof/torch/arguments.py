@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from backproof._errors import ArgumentError, ArgumentTypeError
-from backproof.torch import entropy_node, graph, operators
+from backproof.torch import entropy_node, graph, linear_node, operators
 
 Tensor = torch.Tensor
 
@@ -20,6 +20,10 @@ def functions() -> Any:
 
 def entropy() -> Any:
     return operators.cross_entropy if torch.compiler.is_compiling() else entropy_node.both
+
+
+def linear_entropy() -> Any:
+    return operators.linear_cross_entropy if torch.compiler.is_compiling() else linear_node.linear
 
 
 def floating(value: object, name: str, dtype: torch.dtype | None = None) -> Tensor:

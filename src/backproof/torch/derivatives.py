@@ -1,23 +1,14 @@
-"""Derivatives of the derivatives, in torch's operations, so that they can be differentiated as often as one likes.
-
-J = diag(h) - h h^T is softmax's Jacobian. It annihilates constants, so that a gradient with respect to h may be changed by a
-constant along the classes: that of v^T J(h) u is, but for one, (u - <h, u>) (v - <h, v>), symmetric in u and v.
-"""
+"""What the derivatives of cross-entropy are made of: its Hessian is the softmax Jacobian, times what the row's target sums to."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from backproof.torch.rules import wide
+
 Tensor = torch.Tensor
-
-
-def wide(x: Tensor) -> Tensor:
-    return x.double()
-
-
-def centred(h: Tensor, u: Tensor, dim: int) -> Tensor:
-    """u - <h, u>, in double precision: differences of nearly equal numbers are what second derivatives are made of."""
-    return wide(u) - (wide(h) * wide(u)).sum(dim, keepdim=True)
 
 
 def loss_dtype(z: Tensor) -> torch.dtype:
@@ -45,15 +36,28 @@ def curvature_factor(
     spread = label_smoothing / max(classes, 1) * weights.sum()
     if target.shape == z.shape:
         mass = ((1 - label_smoothing) * wide(target.detach()) * along_classes(weights, z)).sum(axis, keepdim=True) + spread
-        return mass / max(mass.numel(), 1) if reduction == "mean" else mass
+    else:
+        kept = target.unsqueeze(axis) != ignore_index
+        mass = torch.where(kept, (1 - label_smoothing) * counts(z, target, weight, ignore_index) + spread, 0.0)
+    return over_mean(mass, counts(z, target, weight, ignore_index)) if reduction == "mean" else mass
+
+
+def counts(z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """What each row counts in a mean: the weight of its label, 0 if that is ignored; 1 for probabilities. As `curvature_factor`."""
+    axis = class_axis(z)
+    if target.shape == z.shape or not z.shape[axis]:
+        return torch.ones_like(z.narrow(axis, 0, min(z.shape[axis], 1)), dtype=torch.float64)
     labels = target.long().unsqueeze(axis)
     kept = labels != ignore_index
-    counts = torch.where(kept, weights[torch.where(kept, labels, 0)], 0.0) if classes else wide(torch.zeros_like(labels))
-    mass = torch.where(kept, (1 - label_smoothing) * counts + spread, 0.0)
-    if reduction != "mean":
-        return mass
-    divisor = counts.sum()
-    return torch.where(divisor == 0, 0.0, mass / divisor)
+    if weight is None:
+        return wide(kept)
+    return torch.where(kept, wide(weight.detach()).to(z.device)[torch.where(kept, labels, 0)], 0.0)
+
+
+def over_mean(rows: Tensor, counted: Tensor) -> Tensor:
+    """The rows over the mean's divisor; 0 where nothing counts."""
+    divisor = counted.sum()
+    return torch.where(divisor == 0, 0.0, rows / divisor)
 
 
 def times_rows(upstream: Tensor, gradient: Tensor, axis: int, reduction: str) -> Tensor:
@@ -62,18 +66,31 @@ def times_rows(upstream: Tensor, gradient: Tensor, axis: int, reduction: str) ->
     return (gradient * factor).to(gradient.dtype)
 
 
-def rowwise(factor: Tensor, product: Tensor) -> Tensor:
-    """factor * product, exactly 0 where the factor is, whatever a row that does not count holds."""
+def curvature_product(f: Any, z: Tensor, target: Tensor, weight: Tensor | None, options: Any, v: Tensor) -> Tensor:
+    """H v: of each row its factor times J v, exactly 0 where the factor is, whatever a row that does not count holds.
+
+    `f`: as in `rules`.
+    """
+    axis = class_axis(z)
+    factor, product = curvature_factor(z, target, weight, *options), f.softmax_vjp(f.softmax(z, axis), v, axis)
     return torch.where(factor == 0, 0.0, product * factor).to(product.dtype)
+
+
+def entropy_backward(f: Any, both: Any, ctx: Any, u: Tensor | None, v: Tensor | None, gives: Any) -> Tensor | None:
+    """The gradient of u loss + <v, gradient>. `both` makes loss and gradient; `gives(u)`: the gradient may go out as it is."""
+    z, target, weight, gradient = ctx.saved_tensors
+    dz = None
+    if u is not None:
+        if not ctx.made:
+            gradient = both(z, target, weight, *ctx.options, True)[1]
+        dz = gradient.detach() if ctx.made and gives(u) else times_rows(u, gradient, class_axis(z), ctx.options[1])
+    if v is not None and ctx.made:
+        second = curvature_product(f, z, target, weight, ctx.options, v)
+        dz = second if dz is None else dz + second
+    return dz
 
 
 def along_tangent(gradient: Tensor, tangent: Tensor, axis: int, reduction: str, dtype: torch.dtype) -> Tensor:
     """<gradient, tangent>: how the loss moves with the logits."""
     moves = wide(gradient) * wide(tangent)
     return (moves.sum(axis) if reduction == "none" else moves.sum()).to(dtype)
-
-
-def log_softmax_vjp_backward(log_h: Tensor, u: Tensor, v: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """The gradient of <v, u - h sum(u)> with respect to log h, and to u."""
-    h = wide(log_h).exp()
-    return (-(h * wide(v)) * wide(u).sum(dim, keepdim=True)).to(log_h.dtype), centred(h, v, dim).to(log_h.dtype)

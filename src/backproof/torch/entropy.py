@@ -51,14 +51,14 @@ def cross_entropy(
         raise ShapeError("input: expected logits (C,), (N, C) or (N, C, d1, ...), received shape ()")
     kind = reduction_of(size_average, reduce, reduction)
     probabilities = target.shape == z.shape
-    if (probabilities and (_moves(target) or _moves(weight))) or (weight is not None and _moves(weight)):
+    if (probabilities and (moves(target) or moves(weight))) or (weight is not None and moves(weight)):
         return _by_log_softmax(z, target, weight, kind, label_smoothing)
     wanted = z.requires_grad and torch.is_grad_enabled()
     loss: Tensor = entropy()(z, target, weight, ignore_index, kind, float(label_smoothing), wanted)[0]
     return loss
 
 
-def _moves(tensor: Tensor | None) -> bool:
+def moves(tensor: Tensor | None) -> bool:
     """Whether a derivative with respect to this may be wanted."""
     if tensor is None or not tensor.is_floating_point():
         return False

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from backproof.torch import graph
-from backproof.torch.derivatives import along_tangent, class_axis, curvature_factor, loss_dtype, rowwise, times_rows
+from backproof.torch.derivatives import along_tangent, class_axis, curvature_product, entropy_backward, loss_dtype
 
 Tensor = torch.Tensor
 
@@ -21,8 +21,7 @@ class CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, target: Tensor, weight: Tensor | None, *options: Any) -> tuple[Tensor, Tensor]:
-        where = graph.by(z, target) if weight is None else graph.by(z, target, weight)
-        return where.cross_entropy(z, target, weight, *options)
+        return graph.by(z, target, weight).cross_entropy(z, target, weight, *options)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -35,18 +34,7 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         u, v = upstream
-        z, target, weight, gradient = ctx.saved_tensors
-        dz = None
-        if u is not None:
-            if not ctx.made:
-                gradient = both(z, target, weight, *ctx.options, True)[1]
-            # Given away as it is only where the graph is about to be freed: a leaf takes it as its own, and writes to it.
-            gives = ctx.made and not torch.is_grad_enabled() and not _graph_is_kept()
-            dz = gradient.detach() if gives and _is_one(u) else times_rows(u, gradient, class_axis(z), ctx.options[1])
-        if v is not None and ctx.made:
-            second = curvature_product(z, target, weight, ctx.options, v)
-            dz = second if dz is None else dz + second
-        return dz, None, None, None, None, None, None
+        return entropy_backward(graph, both, ctx, u, v, gives), None, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -57,26 +45,31 @@ class CrossEntropy(torch.autograd.Function):
         if not ctx.made:
             gradient = both(z, target, weight, *ctx.options, True)[1]
         moved = along_tangent(gradient, t, class_axis(z), ctx.options[1], loss_dtype(z))
-        return moved, curvature_product(z, target, weight, ctx.options, t) if ctx.made else gradient.new_zeros(0)
+        return moved, curvature_product(graph, z, target, weight, ctx.options, t) if ctx.made else gradient.new_zeros(0)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
-        """One by one: each has its own mean, and its own labels that count."""
-        parts = [
-            both(*(x if d is None else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)))
-            for i in range(info.batch_size)
-        ]
-        return tuple(torch.stack(column) for column in zip(*parts, strict=True)), (0, 0)
+        return one_by_one(both, info, in_dims, inputs)
 
 
 def both(*inputs: Any) -> tuple[Tensor, Tensor]:
     return CrossEntropy.apply(*inputs)
 
 
-def curvature_product(z: Tensor, target: Tensor, weight: Tensor | None, options: Any, v: Tensor) -> Tensor:
-    """H v: of each row its factor times J v."""
-    axis = class_axis(z)
-    return rowwise(curvature_factor(z, target, weight, *options), graph.softmax_vjp(graph.softmax(z, axis), v, axis))
+def one_by_one(function: Any, info: Any, in_dims: Any, inputs: Any) -> Any:
+    """Of each of a batch apart: each has its own mean, and its own labels that count."""
+    parts = [
+        function(*(x if d is None else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)))
+        for i in range(info.batch_size)
+    ]
+    columns = tuple(torch.stack(column) for column in zip(*parts, strict=True))
+    return columns, (0,) * len(columns)
+
+
+def gives(u: Tensor) -> bool:
+    """Whether a gradient may be given away as it is: only where the graph is about to be freed, as a leaf takes it for its own, and
+    writes to it."""
+    return not torch.is_grad_enabled() and not _graph_is_kept() and _is_one(u)
 
 
 def _is_one(u: Tensor) -> bool:
@@ -84,7 +77,7 @@ def _is_one(u: Tensor) -> bool:
     if u.ndim or u.device.type != "cpu":
         return False
     try:
-        return bool(u == 1)
+        return u.item() == 1
     except RuntimeError:  # one of many upstream gradients that vmap stands for
         return False
 

@@ -1,25 +1,20 @@
 """The same functions as operators that torch.compile puts into its graphs as they are: `torch.ops.backproof`.
 
 The compiler cannot look into a NumPy kernel, nor can it trace an autograd Function with a forward mode; an operator needs only the
-shapes of its results. The derivatives are those of `graph`, made of operators.
+shapes of its results. The derivatives are those of `rules`, made of operators.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 
 from backproof.torch import plain
-from backproof.torch.derivatives import (
-    centred,
-    class_axis,
-    curvature_factor,
-    log_softmax_vjp_backward,
-    loss_dtype,
-    rowwise,
-    times_rows,
-)
+from backproof.torch.derivatives import class_axis, entropy_backward, loss_dtype
+from backproof.torch.linear_derivatives import keep_linear, linear_backward
+from backproof.torch.rules import RULES
 
 Tensor = torch.Tensor
 _ONE, _TWO = "(Tensor z, int dim) -> Tensor", "(Tensor h, Tensor upstream, int dim) -> Tensor"
@@ -38,6 +33,11 @@ cross_entropy = _operator(
     plain.cross_entropy,
     "(Tensor z, Tensor target, Tensor? weight, int ignore_index, str reduction, float label_smoothing, bool gradient)"
     " -> (Tensor, Tensor)",
+)
+linear_cross_entropy = _operator(
+    plain.linear_cross_entropy,
+    "(Tensor x, Tensor w, Tensor? bias, Tensor? scale, Tensor target, Tensor? weight, int ignore_index, str reduction,"
+    " float label_smoothing, bool gradient) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 
 
@@ -64,37 +64,33 @@ def _(
     return z.new_empty(rows, dtype=loss_dtype(z)), _like_first(z) if gradient else z.new_empty(0)
 
 
+@linear_cross_entropy.register_fake  # type: ignore[untyped-decorator]
+def _(*inputs: Any) -> tuple[Tensor, ...]:
+    x, w, bias, *_, reduction, _, gradient = inputs
+    like = torch.empty(0, dtype=torch.promote_types(x.dtype, w.dtype))
+    loss = x.new_empty(x.shape[:1] if reduction == "none" else [], dtype=loss_dtype(like))
+    return loss, *(_like_first(each) if gradient and each is not None else x.new_empty(0) for each in (x, w, bias))
+
+
 # --- derivatives -----------------------------------------------------------------------------------------------------------
-def _keep_output(ctx: Any, inputs: Any, output: Tensor) -> None:
-    ctx.dim = inputs[-1]
-    ctx.save_for_backward(output)
+_THIS: Any = sys.modules[__name__]
 
 
-def _keep_inputs(ctx: Any, inputs: Any, output: Tensor) -> None:
-    ctx.dim = inputs[-1]
-    ctx.save_for_backward(*inputs[:-1])
+def _differentiable(name: str) -> None:
+    rule, operator = RULES[name], getattr(_THIS, name)
+
+    def keep(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.dim = inputs[-1]
+        ctx.save_for_backward(*((output,) if rule.keeps_output else inputs[:-1]))
+
+    def backward(ctx: Any, u: Tensor) -> Any:
+        return *rule.backward(_THIS, ctx.saved_tensors, u, ctx.dim), None
+
+    operator.register_autograd(backward, setup_context=keep)
 
 
-def _softmax_backward(ctx: Any, u: Tensor) -> Any:
-    return softmax_vjp(ctx.saved_tensors[0], u, ctx.dim), None
-
-
-def _softmax_vjp_backward(ctx: Any, v: Tensor) -> Any:
-    h, u = ctx.saved_tensors
-    return (centred(h, u, ctx.dim) * centred(h, v, ctx.dim)).to(h.dtype), softmax_vjp(h, v, ctx.dim), None
-
-
-def _log_softmax_backward(ctx: Any, u: Tensor) -> Any:
-    return log_softmax_vjp(ctx.saved_tensors[0], u, ctx.dim), None
-
-
-def _log_softmax_vjp_backward(ctx: Any, v: Tensor) -> Any:
-    log_h, u = ctx.saved_tensors
-    return *log_softmax_vjp_backward(log_h, u, v, ctx.dim), None
-
-
-def _logsumexp_backward(ctx: Any, u: Tensor) -> Any:
-    return softmax(ctx.saved_tensors[0], ctx.dim) * u.unsqueeze(ctx.dim), None
+for _name in RULES:
+    _differentiable(_name)
 
 
 def _keep_entropy(ctx: Any, inputs: Any, output: Any) -> None:
@@ -104,21 +100,14 @@ def _keep_entropy(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _entropy_backward(ctx: Any, u: Tensor | None, v: Tensor | None) -> Any:
-    z, target, weight, gradient = ctx.saved_tensors
-    axis, dz = class_axis(z), None
-    if u is not None:
-        if not ctx.made:
-            gradient = cross_entropy(z, target, weight, *ctx.options, True)[1]
-        dz = times_rows(u, gradient, axis, ctx.options[1])
-    if v is not None and ctx.made:
-        second = rowwise(curvature_factor(z, target, weight, *ctx.options), softmax_vjp(softmax(z, axis), v, axis))
-        dz = second if dz is None else dz + second
-    return dz, None, None, None, None, None, None
+    return entropy_backward(_THIS, cross_entropy, ctx, u, v, lambda u: False), None, None, None, None, None, None
 
 
-softmax.register_autograd(_softmax_backward, setup_context=_keep_output)
-softmax_vjp.register_autograd(_softmax_vjp_backward, setup_context=_keep_inputs)
-log_softmax.register_autograd(_log_softmax_backward, setup_context=_keep_output)
-log_softmax_vjp.register_autograd(_log_softmax_vjp_backward, setup_context=_keep_inputs)
-logsumexp.register_autograd(_logsumexp_backward, setup_context=_keep_inputs)
 cross_entropy.register_autograd(_entropy_backward, setup_context=_keep_entropy)
+
+
+def _linear_backward(ctx: Any, *upstream: Any) -> Any:
+    return *linear_backward(_THIS, cross_entropy, linear_cross_entropy, ctx, upstream, lambda u: False), *[None] * 6
+
+
+linear_cross_entropy.register_autograd(_linear_backward, setup_context=keep_linear)

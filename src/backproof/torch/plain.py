@@ -73,3 +73,42 @@ def cross_entropy(
         return F.cross_entropy(_seen(z), target.detach(), **options), torch.empty_like(z)
     loss, slopes = F.cross_entropy_and_grad(_seen(z), target.detach(), **options)
     return loss, slopes.to(z.dtype).contiguous()
+
+
+def linear_cross_entropy(
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(loss, dx, dW, db) of logits x W^T + bias, of which there are never but a few rows; the gradients are without entries if
+    they are not wanted, db too where there is no bias. `scale`, (N,), multiplies the rows."""
+    labels = target.ndim == 1
+    options: dict[str, Any] = {
+        "bias": None if bias is None else _seen(bias),
+        "weight": None if weight is None else weight.detach(),
+        "ignore_index": ignore_index if labels else None,
+        "reduction": reduction,
+        "label_smoothing": label_smoothing,
+    }
+    wild = None  # an upstream gradient that has overflowed makes what it meets nan; the functions take no such weight
+    if scale is not None:
+        scale = scale.detach()
+        wild = ~scale.isfinite() & (target.detach() != ignore_index if labels else True)
+        options["sample_weight"] = torch.where(scale.isfinite(), scale, 0.0)
+    call = _seen(x), _seen(w), target.detach()
+    if not gradient:
+        return F.linear_cross_entropy(*call, **options), *(x.new_empty(0) for _ in range(3))
+    loss, dx, dw, db = F.linear_cross_entropy_and_grad(*call, **options)
+    if wild is not None and wild.any():
+        dx[wild] = torch.nan
+        for sums in (dw, db):
+            if sums is not None:
+                sums.fill_(torch.nan)
+    return loss, dx.to(x.dtype), dw.to(w.dtype), x.new_empty(0) if bias is None or db is None else db.to(bias.dtype)
