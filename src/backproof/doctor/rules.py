@@ -163,7 +163,7 @@ def no_better(vitals: Vitals) -> Remark | None:
 
 
 def baseline(labels: Array, classes: int, smoothing: float = 0.0) -> float:
-    """The least cross-entropy of a classifier that sees no features: the entropy, in nats, of the mean of the (smoothed) targets."""
+    """The least cross-entropy of a classifier that sees no features: the entropy, in nats, of the mean (smoothed) target."""
     shares = (1 - smoothing) * np.bincount(labels, minlength=classes) / len(labels) + smoothing / classes
     shares = shares[shares > 0]
     return float(-(shares @ np.log(shares)))

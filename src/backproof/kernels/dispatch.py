@@ -7,9 +7,10 @@ argument itself, or anything that overlaps the arguments.
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ TABLE = (
     Kernels("cpu", "backproof.kernels.cpu", _native_floats),  # Numba
     Kernels("reference", "backproof.kernels.reference", _anything),
 )
+
+FEW = 512  # numbers that are added before a compiled sum has begun
 
 _ONLY: ContextVar[str | None] = ContextVar("only", default=None)
 
@@ -165,9 +168,15 @@ def cross_entropy(
 
 
 def total(x: Array) -> tuple[Array, Array]:
-    """The sum of wide numbers (N,) as high + low, each (1,): `exact.total`."""
-    fast = None if x.shape[0] <= exact.SHORT else _fast("total", (x,))
-    return exact.total(x) if fast is None or x.dtype != np.float64 else fast(x)
+    """The sum of wide numbers (N,) as high + low, each (1,): `exact.total`. Few are added at once, by Shewchuk's way."""
+    if is_numpy(x) and x.dtype == np.float64:
+        if x.shape[0] <= FEW:
+            with suppress(OverflowError, ValueError):  # infinities of both signs, or what only the plain sum can name
+                return np.array([math.fsum(x.tolist())]), np.zeros(1)
+        elif (fast := _fast("total", (x,))) is not None:
+            high, low = fast(x)
+            return high, low
+    return exact.total(x)
 
 
 def scaled(slopes: Array, scale: Array | None, dtype: Any) -> Array:

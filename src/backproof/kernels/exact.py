@@ -16,10 +16,6 @@ quiet = np.errstate(all="ignore")
 """For functions where infinities are input like any other, and their limits meant."""
 
 
-SHORT = 512
-"""Below, Python's own exact sum is quicker than some forty calls of NumPy."""
-
-
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """a + b = high + low exactly, whatever the order of magnitude of either; low is 0 where high is not finite."""
     xp = namespace(a)
@@ -66,11 +62,6 @@ def total(x: Array) -> tuple[Array, Array]:
         (a, a_low), (b, b_low) = total(xp.real(x)), total(xp.imag(x))
         return a + 1j * b, a_low + 1j * b_low
     n = x.shape[-1]
-    if xp is np and x.ndim == 1 and x.dtype == np.float64 and 1 < n <= SHORT:
-        try:
-            return np.array([math.fsum(x.tolist())]), np.zeros(1)
-        except (OverflowError, ValueError):  # infinities of both signs, or what only the plain sum can name
-            pass
     plain = xp.sum(x, axis=-1, keepdims=True, dtype=x.dtype)
     if n <= 1:
         return plain, xp.zeros_like(plain)
