@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
 from backproof._errors import ArgumentError, DivergenceError
 from backproof.arrays import Array, to_numpy
 from backproof.diagnosis import first_not_finite
+from backproof.kernels import blas
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.optimisers import Optimizer, norm_of, require_optimizer
@@ -47,7 +49,7 @@ class TrainingStep:
         self.gradient = np.empty_like(network.parameters)
         self.gradient_norm = math.nan
         self._state = optimizer.init(network.parameters)
-        self._last_good, self._previous = network.parameters.copy(), network.parameters.copy()
+        self._last_good = network.parameters.copy()
         self._random = network.chain.is_random
         self._plan = None
         if compiled:
@@ -56,20 +58,23 @@ class TrainingStep:
                 raise ArgumentError(f"TrainingStep: expected a plain network with compiled=True, received {why_not}")
             self._plan = compiled_plan(network)
         self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
+        loss = network.loss_function
         self._takes_raw = not network.standardises
-        self._takes_labels = isinstance(network.loss_function, CrossEntropy)
+        self._takes_labels = isinstance(loss, CrossEntropy)
+        self._is_plain_mean = loss is not None and loss.reduction == "mean" and getattr(loss, "class_weight", None) is None
         # a copy of a long vector every step would be felt
         self._snapshot_every = 1 if network.parameters.size <= 16384 else 8
 
     def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
+        before = self.rng.bit_generator.state if self._random and self.rng is not None else None
         if self._fused and not norm:
-            return self._fused_step(x, t, sample_weight)
-        before = copy.deepcopy(self.rng) if self._random else None
+            return self._fused_step(x, t, sample_weight, before)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # said below, with the layer's name
             if self._plan is not None:
-                loss = self._plan.loss_and_gradient(*self._planned(x, t, sample_weight), out=self.gradient)
+                loss = self._plan.loss_and_gradient(*self._planned(x, t, sample_weight), self.rng, out=self.gradient)
             else:
-                loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
+                with blas.few(2.0 * len(x) * self.gradient.size):
+                    loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
             self.gradient_norm = norm_of(self.gradient)
             if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
                 self.diverged(x, t, sample_weight, before)
@@ -80,25 +85,21 @@ class TrainingStep:
         self.count += 1
         return loss
 
-    def _fused_step(self, x: Array, t: Array, sample_weight: object) -> float:
+    def _fused_step(self, x: Array, t: Array, sample_weight: object, before: Mapping[str, Any] | None) -> float:
         """Loss, gradient and Adam in one compiled call, which changes nothing where the loss is not finite."""
         plan, options, state = self._plan, self.optimizer.options, self._state
         assert plan is not None
         parameters, inputs, targets, weights = self._planned(x, t, sample_weight)
         count, rate = state["count"], options["learning_rate"]
-        snapshot = count % self._snapshot_every == 0
-        if snapshot:
-            np.copyto(self._previous, parameters)
-        loss = plan.adam_step(
-            parameters, state["mean"], state["mean_square"], inputs, targets, weights,
-            learning_rate=rate(count) if callable(rate) else rate, b1=options["b1"], b2=options["b2"], eps=options["eps"],
-            step=count + 1, weight_decay=options["weight_decay"],
+        loss = plan.run(
+            parameters, state["mean"], state["mean_square"], self._last_good, inputs, targets, weights, self.rng,
+            plan.UPDATE_AND_KEEP if count % self._snapshot_every == 0 else plan.UPDATE, rate(count) if callable(rate) else rate,
+            options["b1"], options["b2"], options["eps"], count + 1, options["weight_decay"],
         )  # fmt: skip
         if not math.isfinite(loss):
-            self.diverged(x, t, sample_weight)
-        if snapshot:
-            self._last_good, self._previous = self._previous, self._last_good
-        state["count"] = self.count = count + 1
+            self.diverged(x, t, sample_weight, before)
+        state["count"] = count + 1
+        self.count += 1
         self.gradient_norm = math.nan
         return loss
 
@@ -109,22 +110,30 @@ class TrainingStep:
         if not (self._takes_raw and type(x) is np.ndarray and x.dtype == parameters.dtype and x.ndim == 2):
             x = network.prepared(x)
         if not (self._takes_labels and type(t) is np.ndarray and t.ndim == 1 and t.dtype.kind == "i"):
-            t = self._checked_targets(len(x), t)
-        return parameters, x, t, None if sample_weight is None else network.objective.row_weights((len(x),), sample_weight)
+            t = network.objective.targets(self._logits_like(x), t)
+        if sample_weight is None and self._is_plain_mean:
+            return parameters, x, t, None
+        loss, logits = network.objective, self._logits_like(x)
+        return parameters, x, t, loss.row_weights((len(x),), sample_weight, loss.counts(logits, loss.targets(logits, t)))
 
-    def _checked_targets(self, examples: int, t: Array) -> Array:
-        """Targets as the loss checks them, against logits that need no values for that."""
+    def _logits_like(self, x: Array) -> Array:
+        """Something of the logits' shape: a loss that checks targets needs no values for that."""
         network = self.network
-        outputs = network.chain.out_shape(network.in_shape)
-        return network.objective.targets(np.broadcast_to(network.dtype.type(0), (examples, *outputs)), t)
+        return np.broadcast_to(network.dtype.type(0), (len(x), *network.chain.out_shape(network.in_shape)))
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:
         """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""
         if not np.isfinite(self.network.parameters).all():
             self.diverged(x[:1], t[:1])
 
-    def diverged(self, x: Array, t: Array, sample_weight: object = None, rng: np.random.Generator | None = None) -> NoReturn:
-        """Go back to the last good weights and raise `DivergenceError` naming what is not finite on these examples."""
+    def diverged(self, x: Array, t: Array, sample_weight: object = None, drawn: Mapping[str, Any] | None = None) -> NoReturn:
+        """Go back to the last good weights and raise `DivergenceError` naming what is not finite on these examples.
+
+        `drawn`: the state of the generator's bits before dropout's numbers were drawn.
+        """
+        rng = None if drawn is None else copy.deepcopy(self.rng)
+        if rng is not None and drawn is not None:
+            rng.bit_generator.state = drawn
         place = first_not_finite(self.network, x, to_numpy(t, "t"), sample_weight, rng) or "the sum of the gradient's squares"
         self.network.parameters = self._last_good
         raise DivergenceError(
