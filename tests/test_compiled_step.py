@@ -90,12 +90,26 @@ def test_training_is_the_same_by_either_way_and_reproducible():
     assert run(True)[1] == weights
 
 
-def test_a_run_that_diverges_goes_back_to_the_last_good_weights():
-    network = bp.Network([bp.Linear(8), bp.ReLU(), bp.Linear(3)], bp.SquaredError(), dtype="float32").initialise(X, seed=0)
-    step = bp.TrainingStep(network, bp.adam(1e25), compiled=True)
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_a_run_that_diverges_goes_back_to_the_last_good_weights(rate):
+    layers = [bp.Linear(8), bp.ReLU(), bp.Dropout(rate), bp.Linear(3)]
+    network = bp.Network(layers, bp.SquaredError(), dtype="float32").initialise(X, seed=0)
+    step = bp.TrainingStep(network, bp.adam(1e25), np.random.default_rng(0), compiled=True)
     with pytest.raises(bp.DivergenceError, match="layer"):
         [step(X, REALS) for _ in range(5)]
     assert np.isfinite(network.loss(X, REALS))
+
+
+def test_the_last_good_weights_are_those_before_the_last_update():
+    network = bp.Network([bp.Linear(8), bp.ReLU(), bp.Linear(3)], bp.SquaredError()).initialise(X, seed=0)
+    step, passed = bp.TrainingStep(network, bp.adam(0.1), compiled=True), []
+    for _ in range(3):
+        passed.append(network.parameters.copy())
+        step(X, REALS)
+    with pytest.raises(bp.DivergenceError, match="the input x"):
+        step(np.full_like(X, np.inf), REALS)
+    assert np.array_equal(network.parameters, passed[-1])
+    assert step.count == 3
 
 
 def test_bad_targets_are_named():

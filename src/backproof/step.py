@@ -18,6 +18,8 @@ from backproof.network import Network
 from backproof.optimisers import Optimizer, norm_of, require_optimizer
 from backproof.plan import compiled_plan, obstacle
 
+INT64 = np.dtype(np.int64)
+
 
 class TrainingStep:
     """`step(x, t, sample_weight=None) -> loss`: forward, backward, optimiser; the network's parameters change in place.
@@ -57,21 +59,29 @@ class TrainingStep:
             if why_not is not None:
                 raise ArgumentError(f"TrainingStep: expected a plain network with compiled=True, received {why_not}")
             self._plan = compiled_plan(network)
-        self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
         loss = network.loss_function
-        self._takes_raw = not network.standardises
+        self._standardises, self._dtype = network.standardises, network.dtype
         self._takes_labels = isinstance(loss, CrossEntropy)
         self._is_plain_mean = loss is not None and loss.reduction == "mean" and getattr(loss, "class_weight", None) is None
+        self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
+        self._rate: Any = optimizer.options.get("learning_rate")
+        self._adam = tuple(optimizer.options.get(name, 0.0) for name in ("b1", "b2", "eps", "weight_decay"))
         # a copy of a long vector every step would be felt
-        self._snapshot_every = 1 if network.parameters.size <= 16384 else 8
+        self._keep_every = 1 if network.parameters.size <= 16384 else 8
 
     def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
         before = self.rng.bit_generator.state if self._random and self.rng is not None else None
         if self._fused and not norm:
-            return self._fused_step(x, t, sample_weight, before)
+            loss = self._compiled(x, t, sample_weight, True)
+            if not math.isfinite(loss):  # nothing has been changed
+                self.diverged(x, t, sample_weight, before)
+            self._state["count"] += 1
+            self.count += 1
+            self.gradient_norm = math.nan
+            return loss
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # said below, with the layer's name
             if self._plan is not None:
-                loss = self._plan.loss_and_gradient(*self._planned(x, t, sample_weight), self.rng, out=self.gradient)
+                loss = self._compiled(x, t, sample_weight, False)
             else:
                 with blas.few(2.0 * len(x) * self.gradient.size):
                     loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
@@ -85,36 +95,25 @@ class TrainingStep:
         self.count += 1
         return loss
 
-    def _fused_step(self, x: Array, t: Array, sample_weight: object, before: Mapping[str, Any] | None) -> float:
-        """Loss, gradient and Adam in one compiled call, which changes nothing where the loss is not finite."""
-        plan, options, state = self._plan, self.optimizer.options, self._state
+    def _compiled(self, x: Array, t: Array, sample_weight: object, update: bool) -> float:
+        """Loss and gradient in one compiled call, with Adam's update, or to `gradient`. Shapes and labels are checked there."""
+        plan, network, state, rate, weights = self._plan, self.network, self._state, self._rate, None
         assert plan is not None
-        parameters, inputs, targets, weights = self._planned(x, t, sample_weight)
-        count, rate = state["count"], options["learning_rate"]
-        loss = plan.run(
-            parameters, state["mean"], state["mean_square"], self._last_good, inputs, targets, weights, self.rng,
-            plan.UPDATE_AND_KEEP if count % self._snapshot_every == 0 else plan.UPDATE, rate(count) if callable(rate) else rate,
-            options["b1"], options["b2"], options["eps"], count + 1, options["weight_decay"],
-        )  # fmt: skip
-        if not math.isfinite(loss):
-            self.diverged(x, t, sample_weight, before)
-        state["count"] = count + 1
-        self.count += 1
-        self.gradient_norm = math.nan
-        return loss
-
-    def _planned(self, x: Array, t: Array, sample_weight: object) -> tuple[Array, Array, Array, Array | None]:
-        """(parameters, x, t, row weights) as the compiled step takes them; shapes and labels it checks itself."""
-        network = self.network
-        parameters = network.parameters
-        if not (self._takes_raw and type(x) is np.ndarray and x.dtype == parameters.dtype and x.ndim == 2):
+        if type(x) is not np.ndarray or x.dtype is not self._dtype or self._standardises:
             x = network.prepared(x)
-        if not (self._takes_labels and type(t) is np.ndarray and t.ndim == 1 and t.dtype.kind == "i"):
+        if type(t) is not np.ndarray or t.dtype is not INT64 or t.ndim != 1 or not self._takes_labels:
             t = network.objective.targets(self._logits_like(x), t)
-        if sample_weight is None and self._is_plain_mean:
-            return parameters, x, t, None
-        loss, logits = network.objective, self._logits_like(x)
-        return parameters, x, t, loss.row_weights((len(x),), sample_weight, loss.counts(logits, loss.targets(logits, t)))
+        if sample_weight is not None or not self._is_plain_mean:
+            loss, logits = network.objective, self._logits_like(x)
+            weights = loss.row_weights((len(x),), sample_weight, loss.counts(logits, loss.targets(logits, t)))
+        if not update:
+            return plan.loss_and_gradient(network.parameters, x, t, weights, self.rng, out=self.gradient)
+        count = state["count"]
+        return plan.run(
+            network.parameters, state["mean"], state["mean_square"], self._last_good, x, t, weights, self.rng,
+            plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP, self._adam,
+            rate(count) if callable(rate) else rate, count + 1,
+        )  # fmt: skip
 
     def _logits_like(self, x: Array) -> Array:
         """Something of the logits' shape: a loss that checks targets needs no values for that."""

@@ -29,7 +29,7 @@ class Record:
 
     train_loss is the mean over the epoch's batches as they were trained on (dropout included, penalty included);
     validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is that of the epoch's
-    last step. seconds counts from the start of training.
+    last step. seconds counts from the start of the first epoch; what must be compiled is compiled before.
     """
 
     epoch: int
@@ -131,7 +131,7 @@ def train(
     require_finite(inputs, f"x as {network.dtype}")
     held_out = None if held_out is None else (network.prepared(held_out[0]), held_out[1])
     network = network.behind_standardising()
-    watch = _Watch(network, (inputs, targets), held_out, default_metrics(network.objective) if metrics is None else metrics)
+    step = None
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
 
@@ -139,8 +139,10 @@ def train(
     else:
         if compiled is None:
             compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
-        step = watch.step = TrainingStep(network, optimizer, rng, compiled=compiled)
+        step = TrainingStep(network, optimizer, rng, compiled=compiled)
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
+    metrics = default_metrics(network.objective) if metrics is None else metrics
+    watch = _Watch(network, (inputs, targets), held_out, metrics, step)
     records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
     return _stopping(network, records, early_stopping)
 
@@ -193,10 +195,11 @@ class _Watch:
         training: tuple[Array, Array],
         held_out: tuple[Array, Array] | None,
         metrics: Mapping[str, Metric],
+        step: TrainingStep | None,
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
+        self.step = step  # what to go back with when the numbers have run away
         self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
-        self.step: TrainingStep | None = None  # what to go back with when the numbers have run away
         self.started = time.perf_counter()
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:

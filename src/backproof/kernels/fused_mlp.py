@@ -20,6 +20,9 @@ from backproof.kernels.mlp_layout import Perceptron, Workspace
 
 INT64, FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 LABELS = panel_losses.LABELS
+Adam = tuple[float, float, float, float]
+"""b1, b2, eps and decoupled decay."""
+NO_ADAM: Adam = (0.0, 0.0, 0.0, 0.0)
 WORTH_A_THREAD = 2e7  # operations below which another thread takes longer to wake than to be of use
 
 
@@ -28,7 +31,7 @@ def _signature(kind: Any) -> Any:
         return types.Array(dtype, ndim, "C", readonly=readonly)
 
     i, d = types.int64, types.float64
-    return d(i, i, vector(i), vector(kind, True, 2), vector(i, True), vector(kind, True, 2), i, d, d, d, d, i, d)
+    return d(i, i, vector(i), vector(kind, True, 2), vector(i, True), vector(kind, True, 2), i, d, i)
 
 
 class FusedMLP:
@@ -109,6 +112,7 @@ class FusedMLP:
         self._m: Array | None = None
         self._v: Array | None = None
         self._before: Array | None = None
+        self._adam: Adam | None = None
         self._shape: tuple[int, ...] = (0, 0)
         self._rows: tuple[int, ...] = (0,)
         self._code = self._net.loss
@@ -118,8 +122,7 @@ class FusedMLP:
         rng: np.random.Generator | None = None, *, out: Array,
     ) -> float:  # fmt: skip
         """The loss; its gradient goes to `out`. A loss that is not finite leaves `out` as it was. `rng` is for dropout."""
-        only = self.GRADIENT_ONLY
-        return self.run(parameters, out, out, out, x, target, row_weights, rng, only, 0.0, 0.0, 0.0, 0.0, 1, 0.0)
+        return self.run(parameters, out, out, out, x, target, row_weights, rng, self.GRADIENT_ONLY, NO_ADAM, 0.0, 1)
 
     def adam_step(
         self, parameters: Array, mean: Array, mean_square: Array, x: Array, target: Array, row_weights: Array | None = None,
@@ -129,13 +132,12 @@ class FusedMLP:
         """Loss, gradient and update number `step` (the first is 1), in place; the loss is that before the update."""
         return self.run(
             parameters, mean, mean_square, mean, x, target, row_weights, rng,
-            self.UPDATE, learning_rate, b1, b2, eps, step, weight_decay,
+            self.UPDATE, (b1, b2, eps, weight_decay), learning_rate, step,
         )  # fmt: skip
 
     def run(
         self, p: Array, m: Array, v: Array, before: Array, x: Array, target: Array, row_weights: Array | None,
-        rng: np.random.Generator | None, action: int, learning_rate: float, b1: float, b2: float, eps: float, step: int,
-        decay: float,
+        rng: np.random.Generator | None, action: int, adam: Adam, learning_rate: float, step: int,
     ) -> float:  # fmt: skip
         """Either of the above, all arguments by their place; with UPDATE_AND_KEEP `before` receives the parameters it had."""
         with self._lock:  # one workspace: one step at a time
@@ -151,16 +153,17 @@ class FusedMLP:
                 labels, targets = self._targets(target)
             if row_weights is not None or self._weights is not self._uniform:
                 self._weigh(row_weights)
+            if adam is not self._adam:
+                place = self._table[plan.ADAM]
+                self._space.doubles[place : place + 4] = self._adam = adam
             if self._drawn is not None:
                 self._draw(rng)
             self._generation += 1
             if self._members > 1:
                 for member, helper in enumerate(team.helpers(self._members - 1), start=1):
-                    shared = (self._generation, self._table, x, labels, targets, action, learning_rate, b1, b2, eps, step, decay)
+                    shared = (self._generation, self._table, x, labels, targets, action, learning_rate, step)
                     helper.jobs.put((self._step, (member, *shared)))
-            loss: float = self._step(
-                0, self._generation, self._table, x, labels, targets, action, learning_rate, b1, b2, eps, step, decay
-            )  # fmt: skip
+            loss: float = self._step(0, self._generation, self._table, x, labels, targets, action, learning_rate, step)
             if loss != loss and self._table[plan.BAD_LABEL] >= 0:
                 row = int(self._table[plan.BAD_LABEL])
                 raise LabelError(f"target: expected labels from 0 to {self.sizes[-1] - 1}, received {labels[row]} in row {row}")

@@ -58,9 +58,10 @@ class Workspace:
         table, scratch = self.table, (classes + panel_losses.ROWS) * width
         table[plan.LAYERS], table[plan.LOSS], table[plan.RATES] = layers, net.loss, layers
         table[plan.PENALTY], table[plan.CLASSES] = 2 * layers, 2 * layers + 2
-        table[plan.LOSSES] = 2 * layers + 2 + 2 * classes
+        table[plan.ADAM] = 2 * layers + 2 + 2 * classes
+        table[plan.LOSSES] = table[plan.ADAM] + 4
         table[plan.SCRATCH], table[plan.SCRATCH_SIZE] = table[plan.LOSSES] + panels, scratch
-        facts = [*net.leaks, *net.rates, net.l2, 0.0, *net.base, *net.own]
+        facts = [*net.leaks, *net.rates, net.l2, 0.0, *net.base, *net.own, *[0.0] * 4]
         self.doubles = np.concatenate([facts, np.zeros(panels + threads * scratch)])
         for place, array in ((plan.DOUBLES, self.doubles), (plan.WORK, self.numbers), (plan.DRAWS, self.drawn)):
             table[place] = array.ctypes.data

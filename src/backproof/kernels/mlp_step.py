@@ -38,7 +38,7 @@ from backproof.kernels.rows import width_of
 LAYERS, LOSS, PACK, PACK_SIZE, GRADIENT, GRADIENT_SIZE, LOSSES, SCRATCH, SCRATCH_SIZE, CHUNK, TEAM = range(11)
 DOUBLES, WEIGHTS, WORK, DRAWS = range(11, 15)  # addresses
 FIRST, SECOND, THIRD, PREVIOUS = range(15, 19)  # addresses: parameters; moments, or the gradient twice; the parameters before
-RATES, PENALTY, CLASSES, DRAWN, DRAWN_SIZE = range(19, 24)  # places: of doubles, and of the numbers drawn for a panel
+RATES, PENALTY, CLASSES, ADAM, DRAWN, DRAWN_SIZE = range(19, 25)  # places: of doubles, and of the numbers drawn for a panel
 NEXT_PANELS, DONE_PANELS, NEXT_ROWS, BAD_LABEL, TICKETS = 32, 40, 48, 56, 64
 MEMBERS = 16  # at most so many threads
 FIRST_LAYER = TICKETS + 8 * MEMBERS
@@ -111,8 +111,8 @@ def forward_backward(
 
 
 def step(
-    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, update: int,
-    learning_rate: float, b1: float, b2: float, eps: float, number: int, decay: float,
+    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, action: int,
+    learning_rate: float, number: int,
 ) -> float:  # fmt: skip
     """The step as its leader (member 0) and its helpers run it; the leader's result is the loss.
 
@@ -161,6 +161,8 @@ def step(
         loss += get(doubles, get(table, LOSSES) + panel)
 
     # Take blocks of rows until none is left: their gradient at g0, that of their biases behind it, and what is done with both.
+    adam = get(table, ADAM)
+    b1, b2, eps, decay = get(doubles, adam), get(doubles, adam + 1), get(doubles, adam + 2), get(doubles, adam + 3)
     rate, root = corrections(learning_rate, b1, b2, number)
     g0 = get(table, GRADIENT) + member * get(table, GRADIENT_SIZE)
     turn = atomic_add(table, NEXT_ROWS, 1)
@@ -181,10 +183,10 @@ def step(
                     put(work, g0 + count + r, row_sum(work, d0 + (o + r) * width, outputs * width, panels))
             for part in range(2 if b0 >= 0 else 1):
                 to, of, size = (w0 + o * wide, g0, count) if part == 0 else (b0 + o, g0 + count, rows)
-                if update == UPDATE_AND_KEEP:
+                if action == UPDATE_AND_KEEP:
                     for j in range(to, to + size):
                         put(before, j, get(p, j))
-                if update != GRADIENT_ONLY:
+                if action != GRADIENT_ONLY:
                     adam_run(p, to, m, v, work, of, size, rate, b1, b2, eps, root, learning_rate * decay)
                 else:
                     for j in range(size):
