@@ -112,6 +112,58 @@ def test_the_last_good_weights_are_those_before_the_last_update():
     assert step.count == 3
 
 
+def test_batches_of_any_shape_and_type_in_any_order():
+    """A batch like the last one takes a shorter way; every other must be noticed, and none changes what a step is."""
+    x32, weights = X.astype(np.float32), np.where(np.arange(37) % 3, 2.0, 0.0)
+    fixed = x32.copy()
+    fixed.flags.writeable = False
+    batches = [
+        (x32, LABELS, None), (x32[::-1].copy(), LABELS[::-1].copy(), None), (x32[:5], LABELS[:5], None),
+        (x32[5:10], LABELS[5:10], None), (X, LABELS, None),
+        (X, LABELS, None), (x32, LABELS.astype(np.int16), None), (x32, LABELS, None), (fixed, LABELS, None),
+        (np.asfortranarray(x32), LABELS, None), (x32, LABELS[::-1], None), (x32, LABELS, weights), (x32, LABELS, None),
+        (x32, np.eye(3)[LABELS], None), (x32, LABELS, None), (x32.tolist(), LABELS.tolist(), None), (x32, LABELS, None),
+    ]  # fmt: skip
+    one, two = (
+        bp.Network([bp.Linear(9), bp.Tanh(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), dtype="float32").initialise(X, seed=0)
+        for _ in range(2)
+    )
+    step, fresh = bp.TrainingStep(one, bp.adam(0.01), compiled=True), bp.adam(0.01)
+    state = fresh.init(two.parameters)
+    for x, t, w in batches:
+        expected, gradient = two.loss_and_gradient(np.asarray(x), np.asarray(t), w)
+        assert step(x, t, w) == pytest.approx(expected, rel=1e-5)
+        change, state = fresh.update(gradient, state, two.parameters)
+        two.parameters += change
+    assert relative_error(one.parameters, two.parameters) <= 1e-4
+
+
+def test_a_bad_batch_after_good_ones_is_named_and_changes_nothing():
+    network = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
+    step = bp.TrainingStep(network, bp.adam(), compiled=True)
+    step(X, LABELS)
+    step(X, LABELS)
+    for x, t, kind in (
+        (X, LABELS + 1, bp.LabelError), (X, LABELS[:5], bp.ShapeError), (X[:5], LABELS, bp.ShapeError),
+        (X[:, :2], LABELS, bp.ShapeError),
+    ):  # fmt: skip
+        step(X, LABELS, norm=False)
+        before = network.parameters.copy()
+        with pytest.raises(kind):
+            step(x, t)
+        assert np.array_equal(network.parameters, before)
+
+
+def test_a_network_initialised_anew_is_the_one_that_is_trained():
+    network = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
+    step = bp.TrainingStep(network, bp.adam(), compiled=True)
+    step(X, LABELS)
+    step(X, LABELS)
+    start = network.initialise(X, seed=1).parameters.copy()
+    assert step(X, LABELS) == pytest.approx(network.loss(X, LABELS, parameters=start), rel=1e-12)
+    assert not np.array_equal(network.parameters, start)
+
+
 def test_bad_targets_are_named():
     network = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy()).initialise(X, seed=0)
     step = bp.TrainingStep(network, bp.adam(), compiled=True)

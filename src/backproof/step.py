@@ -67,12 +67,15 @@ class TrainingStep:
         self._rate: Any = optimizer.options.get("learning_rate")
         self._adam = tuple(optimizer.options.get(name, 0.0) for name in ("b1", "b2", "eps", "weight_decay"))
         # a copy of a long vector every step would be felt
+        self._parameters: Array | None = None  # of the last compiled step, if that can be made again
         self._keep_every = 1 if network.parameters.size <= 16384 else 8
 
     def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
         before = self.rng.bit_generator.state if self._random and self.rng is not None else None
         if self._fused and not norm:
-            loss = self._compiled(x, t, sample_weight, True)
+            loss = self._again(x, t) if self._parameters is self.network.parameters and sample_weight is None else None
+            if loss is None:
+                loss = self._compiled(x, t, sample_weight, True)
             if not math.isfinite(loss):  # nothing has been changed
                 self.diverged(x, t, sample_weight, before)
             self._state["count"] += 1
@@ -95,25 +98,36 @@ class TrainingStep:
         self.count += 1
         return loss
 
+    def _again(self, x: Array, t: Array) -> float | None:
+        """The compiled step on a batch like the last one; None if it is not like that."""
+        count, rate, plan = self._state["count"], self._rate, self._plan
+        assert plan is not None
+        action = plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP
+        return plan.again(action, x, t, rate(count) if callable(rate) else rate, count + 1)
+
     def _compiled(self, x: Array, t: Array, sample_weight: object, update: bool) -> float:
         """Loss and gradient in one compiled call, with Adam's update, or to `gradient`. Shapes and labels are checked there."""
         plan, network, state, rate, weights = self._plan, self.network, self._state, self._rate, None
         assert plan is not None
+        self._parameters, given = None, (x, t)
         if type(x) is not np.ndarray or x.dtype is not self._dtype or self._standardises:
             x = network.prepared(x)
         if type(t) is not np.ndarray or t.dtype is not INT64 or t.ndim != 1 or not self._takes_labels:
             t = network.objective.targets(self._logits_like(x), t)
         if sample_weight is not None or not self._is_plain_mean:
-            loss, logits = network.objective, self._logits_like(x)
-            weights = loss.row_weights((len(x),), sample_weight, loss.counts(logits, loss.targets(logits, t)))
+            objective, logits = network.objective, self._logits_like(x)
+            weights = objective.row_weights((len(x),), sample_weight, objective.counts(logits, objective.targets(logits, t)))
         if not update:
             return plan.loss_and_gradient(network.parameters, x, t, weights, self.rng, out=self.gradient)
-        count = state["count"]
-        return plan.run(
-            network.parameters, state["mean"], state["mean_square"], self._last_good, x, t, weights, self.rng,
+        count, parameters = state["count"], network.parameters
+        loss = plan.run(
+            parameters, state["mean"], state["mean_square"], self._last_good, x, t, weights, self.rng,
             plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP, self._adam,
             rate(count) if callable(rate) else rate, count + 1,
         )  # fmt: skip
+        if plan.is_repeatable and x is given[0] and t is given[1]:
+            self._parameters = parameters
+        return loss
 
     def _logits_like(self, x: Array) -> Array:
         """Something of the logits' shape: a loss that checks targets needs no values for that."""

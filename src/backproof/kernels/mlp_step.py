@@ -38,8 +38,10 @@ from backproof.kernels.rows import width_of
 LAYERS, LOSS, PACK, PACK_SIZE, GRADIENT, GRADIENT_SIZE, LOSSES, SCRATCH, SCRATCH_SIZE, CHUNK, TEAM = range(11)
 DOUBLES, WEIGHTS, WORK, DRAWS = range(11, 15)  # addresses
 FIRST, SECOND, THIRD, PREVIOUS = range(15, 19)  # addresses: parameters; moments, or the gradient twice; the parameters before
+EXAMPLES = 25  # that everything is prepared for
 RATES, PENALTY, CLASSES, ADAM, DRAWN, DRAWN_SIZE = range(19, 25)  # places: of doubles, and of the numbers drawn for a panel
 NEXT_PANELS, DONE_PANELS, NEXT_ROWS, BAD_LABEL, TICKETS = 32, 40, 48, 56, 64
+ALL_GOOD, OTHER_SHAPE = -1, -2  # instead of the row of a bad label
 MEMBERS = 16  # at most so many threads
 FIRST_LAYER = TICKETS + 8 * MEMBERS
 INPUTS, OUTPUTS, WEIGHT, BIAS, CODE, INPUT, FLIPPED, DELTA, SLOPE, ROWS, DROPPED, FIELDS = range(12)  # SLOPE, DROPPED, BIAS: or -1
@@ -117,7 +119,7 @@ def step(
     """The step as its leader (member 0) and its helpers run it; the leader's result is the loss.
 
     With an update, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
-    is changed.
+    is changed. Where a batch has another shape than the table is prepared for, it is nan.
     A helper's ticket is 0 when closed, 2 generation when open, 2 generation + 1 when taken; without the ticket of this very step
     it leaves everything alone.
     """
@@ -133,7 +135,13 @@ def step(
         put(table, NEXT_PANELS, 0)
         put(table, DONE_PANELS, 0)
         put(table, NEXT_ROWS, 0)
-        put(table, BAD_LABEL, -1)
+        put(table, BAD_LABEL, ALL_GOOD)
+        if examples != get(table, EXAMPLES) or inputs.shape[1] != get(table, FIRST_LAYER + INPUTS):
+            put(table, BAD_LABEL, OTHER_SHAPE)
+        if len(labels) != examples and get(table, LOSS) == LABELS:
+            put(table, BAD_LABEL, OTHER_SHAPE)
+        if get(table, BAD_LABEL) == OTHER_SHAPE:
+            return math.nan
         if l2 != 0.0:
             squares = 0.0
             for layer in range(FIRST_LAYER, end, FIELDS):
