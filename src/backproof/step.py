@@ -30,8 +30,7 @@ class TrainingStep:
 
     `compiled=True` takes the compiled step of a plain network (`backproof.plan`; `ArgumentError` if this one has none): several
     times faster for small networks, after some seconds of compiling, once. Its steps equal the layers', dropout's numbers included,
-    to rounding. With Adam
-    the whole gradient is never formed, unless `norm=True` asks for its norm; otherwise `gradient_norm` is nan.
+    to rounding. With Adam the whole gradient is never formed, unless `norm=True` asks for its norm; else `gradient_norm` is nan.
 
     >>> import numpy as np
     >>> from backproof import CrossEntropy, Linear, Network, Softmax, sgd
