@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
 
 import numpy as np
+from numba import types
 from numba.extending import register_jitable
 
 from backproof.arrays import Array
@@ -20,7 +23,13 @@ for _function in (words.two_sum, words.two_product, words.times, words.plus, wor
 POWERS = words.POWERS
 
 
-@entry()
+@cache
+def _compiled() -> Any:
+    vector, rows = types.float64[::1], types.float64[:, ::1]
+    signature = types.none(rows, vector, vector, types.boolean[::1], types.int64, types.int64)
+    return entry(signature, "logsumexp of rows that cancel")(_rows)
+
+
 def _rows(z: Array, near: Array, value: Array, certain: Array, first: int, last: int) -> None:
     for row in range(first, last):
         ones, weight = -1.0, 0.0
@@ -49,10 +58,10 @@ def _rows(z: Array, near: Array, value: Array, certain: Array, first: int, last:
 
 def refined(rows: Array, near: Array) -> tuple[Array, Array]:
     value, certain = np.empty_like(near), np.empty(near.shape, dtype=np.bool_)
-    rows = np.ascontiguousarray(rows)
+    rows, near, function = np.ascontiguousarray(rows, np.float64), np.ascontiguousarray(near, np.float64), _compiled()
 
     def call(first: int, last: int, work: int) -> None:
-        _rows(rows, near, value, certain, first, last)
+        function(rows, near, value, certain, first, last)
 
     calls.run(call, rows.shape[0], rows.shape[1], 0)
     return value, certain
