@@ -9,8 +9,6 @@ thread that they are made on one (`few`): a training step of a millisecond was s
 
 from __future__ import annotations
 
-import itertools
-import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -82,22 +80,8 @@ def alone(task: Callable[[int], None], tasks: int) -> None:
 
 
 def _share(task: Callable[[int], None], tasks: int, threads: int) -> None:
-    numbers = itertools.count()
-    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    def quietly(i: int) -> None:
+        with np.errstate(all="ignore"):
+            task(i)
 
-    def work() -> None:
-        try:
-            with np.errstate(all="ignore"):
-                while (i := next(numbers)) < tasks:
-                    task(i)
-            done.put(None)
-        except BaseException as error:
-            done.put(error)
-
-    for helper in team.helpers(threads - 1):
-        helper.give(work)
-    work()
-    errors = [done.get() for _ in range(max(threads, 1))]
-    for error in errors:
-        if error is not None:
-            raise error
+    team.share(quietly, tasks, max(threads, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ from backproof.kernels import team
 from backproof.kernels.compiled import entry
 
 WORTH_A_THREAD = 1 << 15  # numbers below which another thread takes longer to wake than to be of use
+EACH = 2
+PANEL = 64  # rows; a multiple of what stands side by side in vectors of any length
 LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -103,36 +104,23 @@ class Work:
 
 
 def stretches(rows: int, numbers: int) -> list[tuple[int, int]]:
-    """The rows in as many equal parts as there are threads worth waking."""
-    parts = max(1, min(rows, threads(), numbers // WORTH_A_THREAD))
-    cuts = [rows * i // parts for i in range(parts + 1)]
-    return list(itertools.pairwise(cuts))
+    """The rows in parts, some for each thread if there is enough to do; those of many short rows hold whole panels."""
+    whole = PANEL if rows >= PANEL * EACH * threads() else 1
+    parts = max(1, min(rows // whole, EACH * threads(), numbers // WORTH_A_THREAD))
+    cuts = [rows * i // parts // whole * whole for i in range(parts)]
+    return list(itertools.pairwise([*cuts, rows]))
 
 
 def run(call: Callable[[int, int, int], None], rows: int, n: int, doubles: int) -> None:
     """call(first, last, address of work) for all rows, by the threads together. The first error is raised here."""
-    if rows * n < 2 * WORTH_A_THREAD:
-        work = Work(doubles)
-        call(0, rows, work.address)
-        work.back()
-        return
     parts = stretches(rows, rows * n)
-    works = [Work(doubles) for _ in parts]
-    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
-    def guarded(part: tuple[int, int], work: Work) -> None:
-        try:
-            call(*part, work.address)
-            done.put(None)
-        except BaseException as error:
-            done.put(error)
-
-    for helper, part, work in zip(team.helpers(len(parts) - 1), parts[1:], works[1:], strict=True):
-        helper.give(guarded, part, work)
-    guarded(parts[0], works[0])
-    errors = [done.get() for _ in parts]
-    for work in works:
+    def task(i: int) -> None:
+        work = Work(doubles)
+        call(*parts[i], work.address)
         work.back()
-    for error in errors:
-        if error is not None:
-            raise error
+
+    if len(parts) == 1:
+        task(0)
+    else:
+        team.share(task, len(parts), min(threads(), len(parts)))
