@@ -1,7 +1,7 @@
 """Products with the Jacobians of softmax and log-softmax of NumPy arrays: all layouts come down to one scheme, with one order.
 
-Rows shorter than a vector stand side by side in panels (for log-softmax they are filled up with h = 0), longer ones with strides
-are copied. product_rows.py has the formulas.
+Short rows stand side by side in panels, or are worked on some at a time; longer ones with strides are copied. product_rows.py and
+short_rows.py have the formulas.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.lanes import at, is_double, lanes_of, pointer
 from backproof.kernels.cpu.panels import fill, offset_of, pour
-from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, SOFTMAX, one_row, softmax_panel
-from backproof.kernels.cpu.short_rows import FOUND, SHORT, batch, work_size
+from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, ROOM, SOFTMAX, log_softmax_panel, one_row, softmax_panel
+from backproof.kernels.cpu.short_rows import SHORT, batch
 from backproof.kernels.cpu.values import LARGE
 from backproof.kernels.rows import panel_width
 
@@ -28,7 +28,7 @@ COPY = 1 << 15  # numbers of each array that are copied at a time
 def room_of(like: Any) -> int:
     """The doubles of work that come before the copies."""
     width = lanes_of(like)
-    return max(FOUND, width // 2) * width
+    return (width + ROOM) * width
 
 
 def rows(
@@ -41,24 +41,25 @@ def rows(
     h, u, out = pointer(h_address, like), pointer(u_address, like), pointer(out_address, like)
     room = pointer(work, 1.0)
     beside = hc == 1 and uc == 1 and oc == 1
-    size = max(n, width)
     copied = pointer(work + 8 * room_of(like), like)
-    if kind == SOFTMAX and n < (width if is_double(like) else SHORT):
+    if n < (SHORT if kind == SOFTMAX and not is_double(like) else width):
         other = at(copied, n * width)
         for r in range(first, last, width):
             count = min(width, last - r)
-            if beside and n >= width // 2 and not is_double(like) and r % inner + count <= inner:
+            if kind == SOFTMAX and beside and n >= width // 2 and not is_double(like) and r % inner + count <= inner:
                 from_h, from_u, to = offset_of(r, inner, ho, hi), offset_of(r, inner, uo, ui), offset_of(r, inner, oo, oi)
                 batch(like, at(h, from_h), hi, at(u, from_u), ui, at(out, to), oi, count, n, room)
                 continue
             fill(like, h, r, count, inner, ho, hi, hc, n, copied)
             fill(like, u, r, count, inner, uo, ui, uc, n, other)
-            softmax_panel(like, copied, other, n, room)
+            if kind == SOFTMAX:
+                softmax_panel(like, copied, other, n, room)
+            else:
+                log_softmax_panel(like, copied, other, n, room)
             pour(like, other, out, r, count, inner, oo, oi, oc, n)
         return
-    many = 1 if beside and n >= width else max(1, min(width, COPY // size))
-    filling = 0.0 if kind == SOFTMAX else -np.inf
-    other = at(copied, many * size)
+    many = 1 if beside else max(1, min(width, COPY // n))
+    other = at(copied, many * n)
     outer, place = first // inner, first % inner  # counted on: a division takes as long as a short row
     for r in range(first, last, many):
         count = min(many, last - r)
@@ -67,7 +68,7 @@ def rows(
         place += count
         if place >= inner:
             outer, place = outer + place // inner, place % inner
-        if beside and n >= width:
+        if beside:
             ask = far and r + 1 < last  # for the next row, where memory is what it waits for
             one_row(
                 like, kind, at(h, from_h), at(u, from_u), n, at(out, to),
@@ -77,29 +78,26 @@ def rows(
         for j in range(count):
             if not run:
                 from_h, from_u = offset_of(r + j, inner, ho, hi), offset_of(r + j, inner, uo, ui)
-            for i in range(n, size):
-                put(copied, j * size + i, filling)
-                put(other, j * size + i, 0.0)
             if not run:
                 for i in range(n):
-                    put(copied, j * size + i, get(h, from_h + i * hc))
-                    put(other, j * size + i, get(u, from_u + i * uc))
+                    put(copied, j * n + i, get(h, from_h + i * hc))
+                    put(other, j * n + i, get(u, from_u + i * uc))
         if run:
             for i in range(n):
                 for j in range(count):
-                    put(copied, j * size + i, get(h, from_h + j * hi + i * hc))
-                    put(other, j * size + i, get(u, from_u + j * ui + i * uc))
+                    put(copied, j * n + i, get(h, from_h + j * hi + i * hc))
+                    put(other, j * n + i, get(u, from_u + j * ui + i * uc))
         for j in range(count):
-            one_row(like, kind, at(copied, j * size), at(other, j * size), size, at(other, j * size), 0, 0, False, room)
+            one_row(like, kind, at(copied, j * n), at(other, j * n), n, at(other, j * n), 0, 0, False, room)
         if run:
             for i in range(n):
                 for j in range(count):
-                    put(out, to + j * oi + i * oc, get(other, j * size + i))
+                    put(out, to + j * oi + i * oc, get(other, j * n + i))
         else:
             for j in range(count):
                 to = offset_of(r + j, inner, oo, oi)
                 for i in range(n):
-                    put(out, to + i * oc, get(other, j * size + i))
+                    put(out, to + i * oc, get(other, j * n + i))
 
 
 def softmax_vjp(h: Array, u: Array, axis: int, out: Array) -> None:
@@ -127,8 +125,7 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     past = far and kind == SOFTMAX and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
     function = calls.sweep(rows, "i" * 17 + "bbi", x.dtype)
     like, steps = x.dtype.type(0), [a.strides[axis] // item for a in (x, s, to)]
-    size = max(n, width)
-    many = max(1, min(width, COPY // size))
+    many = max(1, min(width, COPY // n))
     for start in view.starts:
         described = [
             number
@@ -139,6 +136,6 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
         def call(first: int, last: int, work: int, described: list[int] = described) -> None:
             function(like, kind, *described, view.inner, n, first, last, far, past, work)
 
-        calls.run(call, view.number, n, work_size(width) + 2 * max(many * size, SHORT * width))
+        calls.run(call, view.number, n, (width + ROOM) * width + 2 * max(many * n, SHORT * width))
     if to is not out:
         out[...] = to

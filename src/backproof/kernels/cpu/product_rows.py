@@ -33,6 +33,8 @@ from backproof.kernels.cpu.single_row import softmax_row_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
+ROOM = 8  # rows of doubles, beside one for each class of a panel, that a panel's work may take
+NEARLY_HALF = -0.69  # the logarithm of a probability of a little more than 1/2
 
 
 @compiled()
@@ -110,7 +112,7 @@ def log_softmax_row(like: Any, log_h: Any, u: Any, n: int, out: Any, work: Any) 
             sums, rests = summed(sums, rests, last_lanes(wide(load(u, n - width)), n % width, zero))
         whole, rest = whole_sum(sums, rests, width, work)
     k, at_k = -1, 0.0
-    if top > -0.69:  # h_k > 1/2: there u_k - h_k S would cancel
+    if top > NEARLY_HALF:  # there u_k - h_k S would cancel
         k = 0
         while get(log_h, k) != top:
             k += 1
@@ -158,6 +160,45 @@ def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) ->
         sums += part
         fine += ((row - part) + low) - low
     return where_greater(every(like, HUGE), largest, sums + fine, plain)
+
+
+@compiled()
+def log_softmax_panel(like: Any, log_h: Any, u: Any, n: int, work: Any) -> None:
+    """The log-softmax product for rows side by side in two panels; the results take the place of u."""
+    width = lanes_of(like)
+    one = load(log_h, 0)
+    for c in range(1, n):
+        one = larger(load(log_h, c * width), one)
+    top, nothing = wide(one), every(like, 0.0)
+    if is_double(like):
+        sums, rests = lane_sums(like, u, u, n, False, nothing), nothing
+    else:
+        sums, rests = nothing, nothing
+        for c in range(n):
+            sums, rests = summed(sums, rests, wide(load(u, c * width)))
+    share = nothing - (sums + rests)
+    store(work, 0, top)
+    store(work, width, sums)
+    store(work, 2 * width, rests)
+    for lane in range(width):
+        if get(work, lane) > NEARLY_HALF:  # before u is overwritten
+            k = 0
+            while np.float64(get(log_h, k * width + lane)) != get(work, lane):
+                k += 1
+            whole, rest = get(work, width + lane), get(work, 2 * width + lane)
+            at_k = -((whole - np.float64(get(u, k * width + lane))) + rest) - (whole + rest) * math.expm1(get(work, lane))
+            put(work, (3 + k) * width + lane, at_k)
+            put(work, width + lane, np.float64(k))
+    for c in range(n):
+        place = c * width
+        store(u, place, wide(load(u, place)) + exponentials(like, wide(load(log_h, place)), nothing) * share)
+    for lane in range(width):
+        if get(work, lane) > NEARLY_HALF:
+            k = int(get(work, width + lane))
+            put(u, k * width + lane, get(work, (3 + k) * width + lane))
+        elif get(work, lane) == -np.inf:  # wholly masked
+            for c in range(n):
+                put(u, c * width + lane, 0.0)
 
 
 @compiled()

@@ -36,13 +36,7 @@ from backproof.kernels.rows import load, load_wide, store, where_equal, where_gr
 
 SHORT = 64  # classes below which rows are short: with more, a row alone keeps the processor busy
 SUMS, MASS, CENTRE, BASES, FIRSTS, RESTS, HALF = range(7)
-FOUND = 8
 CERTAIN = 1.0 - 2.0**-22  # beyond this share of the probability, <h, u - u_0> - <h, 1> (u_k - u_0) has not enough digits left
-
-
-def work_size(width: int) -> int:
-    """Doubles of work: what is found for each row of a batch, or the sums of a panel."""
-    return max(FOUND, width // 2) * width
 
 
 @compiled(inline=True)
