@@ -190,3 +190,18 @@ def test_parameter_shapes_are_those_of_init(layer, shapes):
 def test_a_saved_file_has_the_permissions_of_any_other(saved, tmp_path):
     (tmp_path / "other").write_text("")
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_layers_within_layers_may_be_32_deep(tmp_path):
+    layer = bp.Tanh()
+    for _ in range(32):
+        layer = bp.Residual(layer)
+    file = bp.save(bp.Network([layer]).initialise(X, seed=0), tmp_path / "m")
+    assert repr(bp.load(file).layers[0]) == repr(layer)
+    with pytest.raises(bp.ArgumentError, match="32 deep"):
+        bp.save(bp.Network([bp.Residual(layer)]).initialise(X, seed=0), tmp_path / "n")
+    deeper = {"layer": "Residual", "layers": [{"layer": "Tanh"}]}
+    for _ in range(32):
+        deeper = {"layer": "Residual", "layers": [deeper]}
+    with pytest.raises(bp.ModelFileError, match="32 deep"):
+        bp.load(change(file, layers=[deeper]))

@@ -19,6 +19,8 @@ from backproof.network import Network
 from backproof.parameters import named_shapes
 
 Tensors = dict[str, Array]
+_DEEPEST = 32
+"""Layers within layers in a file: far more than anyone needs, and little enough for work that grows with the depth's square."""
 
 
 def network_to_spec(network: Network) -> tuple[dict[str, Any], Tensors]:
@@ -64,6 +66,8 @@ def layer_to_spec(layer: Layer, path: str, tensors: Tensors) -> dict[str, Any]:
     if getattr(layers, name, None) is not type(layer):
         raise ArgumentError(f"save: expected layers of backproof.layers, received {layer!r} of class {type(layer).__qualname__}")
     if isinstance(layer, Combined):
+        if path.count(".") > _DEEPEST:
+            raise ArgumentError(f"save: expected layers within layers at most {_DEEPEST} deep, received more")
         return {"layer": name, "layers": [layer_to_spec(c, f"{path}.{i}", tensors) for i, c in enumerate(layer.layers)]}
     spec: dict[str, Any] = {"layer": name}
     for key, value in layer.hyperparameters().items():
@@ -75,11 +79,14 @@ def layer_to_spec(layer: Layer, path: str, tensors: Tensors) -> dict[str, Any]:
     return spec
 
 
-def layer_from_spec(spec: Any, tensors: Mapping[str, Array]) -> Layer:
+def layer_from_spec(spec: Any, tensors: Mapping[str, Array], depth: int = 0) -> Layer:
     kind = _class_of(spec, "layer", layers, Layer)
     arguments = {key: value for key, value in spec.items() if key != "layer"}
     if issubclass(kind, Combined):
-        combined: Layer = _made(kind, *(layer_from_spec(c, tensors) for c in arguments.pop("layers", [])), **arguments)
+        if depth == _DEEPEST:
+            raise ModelFileError(f"expected layers within layers at most {_DEEPEST} deep, received more")
+        parts = [layer_from_spec(part, tensors, depth + 1) for part in arguments.pop("layers", [])]
+        combined: Layer = _made(kind, *parts, **arguments)
         return combined
     for key, value in arguments.items():
         if isinstance(value, dict):
