@@ -5,6 +5,7 @@ import typing
 from backproof._errors import ArgumentError as ArgumentError
 from backproof._errors import ArgumentTypeError as ArgumentTypeError
 from backproof._errors import BackproofError as BackproofError
+from backproof._errors import CheckpointWarning as CheckpointWarning
 from backproof._errors import DataError as DataError
 from backproof._errors import DivergenceError as DivergenceError
 from backproof._errors import DoubleSoftmaxWarning as DoubleSoftmaxWarning
@@ -50,6 +51,9 @@ from backproof.optimisers import clip_by_norm as clip_by_norm
 from backproof.optimisers import lbfgs as lbfgs
 from backproof.optimisers import rmsprop as rmsprop
 from backproof.optimisers import sgd as sgd
+from backproof.progress import EarlyStopping as EarlyStopping
+from backproof.progress import Record as Record
+from backproof.saving import Checkpoints as Checkpoints
 from backproof.saving import load as load
 from backproof.saving import save as save
 from backproof.schedules import constant as constant
@@ -57,8 +61,6 @@ from backproof.schedules import cosine as cosine
 from backproof.schedules import step_decay as step_decay
 from backproof.schedules import warm_up as warm_up
 from backproof.step import TrainingStep as TrainingStep
-from backproof.training import EarlyStopping as EarlyStopping
-from backproof.training import Record as Record
 from backproof.training import train as train
 
 __version__ = "0.1.0"

@@ -23,10 +23,10 @@ from backproof.job import Job, Settings
 from backproof.kernels.reference import softmax
 from backproof.layers import Softmax
 from backproof.network import Network
+from backproof.progress import Record
 from backproof.saving import load, save
 from backproof.saving.files import require_free, require_writable, write_atomically
 from backproof.terminal import class_table, confusion_table, describe, follow
-from backproof.training import Record
 
 MODEL, HISTORY = "model.safetensors", "history.json"
 
