@@ -338,3 +338,23 @@ def test_a_reader_that_leaves_early_sees_no_traceback():
     pipe = f"{sys.executable} -m backproof predict run/model.safetensors iris | head -n 1"
     shown = subprocess.run(["bash", "-c", run + pipe], capture_output=True, text=True, check=False)
     assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": 5}, "expected a class's name for each output"),
+        ({"classes": ["a", "b"]}, "expected a class's name for each output"),
+        ({"classes": [[], {}, None]}, "expected a class's name for each output"),
+        ({"features": "abcd"}, "expected the names of features"),
+        ({"features": [1, 2, 3, 4]}, "expected the names of features"),
+    ],
+)
+def test_names_in_a_model_from_someone_else_are_not_believed(run, changes, message):
+    metadata = {"classes": ["a", "b", "c"], "features": list("uvwx")} | changes
+    network = bp.Network([bp.Linear(3), bp.Softmax()], metadata=metadata).initialise(np.zeros((1, 4)), seed=0)
+    bp.save(network, "m.safetensors")
+    code, _, err = run("predict", "m.safetensors", "iris")
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1

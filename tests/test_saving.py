@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import backproof as bp
+from backproof.saving.container import digest_of
 from tests.test_layers import CASES
 from tests.test_losses import CASES as LOSS_CASES
 
@@ -68,27 +72,40 @@ def test_a_file_cut_short_anywhere_is_one_clear_error(saved, tmp_path):
 
 
 def change(saved: Path, **changes: object) -> Path:
+    """The same file with other entries in its description, and a digest that fits: as someone who means harm would write it."""
     from safetensors import safe_open
 
     with safe_open(saved, framework="np") as file:
         spec = json.loads(file.metadata()["backproof"])
-    spec.update(changes)
-    save_file(load_file(saved), saved, metadata={"backproof": json.dumps(spec)})
+    text, tensors = json.dumps(spec | changes), load_file(saved)
+    save_file(tensors, saved, metadata={"backproof": text, "sha256": digest_of(text, tensors)})
     return saved
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "expected format 1, received 99"),
+        ({"format": 99}, "expected format 1 or older, received 99: a newer version of backproof reads it"),
+        ({"format": True}, "expected format 1, received True"),
+        ({"format": "1"}, "expected format 1, received '1'"),
+        ({"kind": "checkpoint"}, "expected a model, received a file that says it is 'checkpoint'"),
         ({"layers": [{"layer": "Evil"}]}, "unknown layer 'Evil'"),
         ({"layers": [{"layer": "Layer"}]}, "unknown layer 'Layer'"),
         ({"layers": [{"layer": "Linear", "outputs": -1}]}, "Linear cannot be made"),
         ({"layers": [{"layer": "Linear", "outputs": 3}]}, "expected the tensor '0.weight' of shape"),
         ({"layers": [{"layer": "Standardize", "mean": {"tensor": "x"}, "scale": 1}]}, "expected the tensor 'x'"),
         ({"loss": {"loss": "os.system"}}, "unknown loss"),
-        ({"in_shape": 4}, "damaged description"),
+        ({"in_shape": 4}, "expected in_shape to be a list of sizes, received 4"),
+        ({"in_shape": [2**40]}, "expected in_shape to be a list of sizes"),
+        ({"in_shape": [2**30]}, "expected examples of shape (..., 4)"),
+        ({"layers": [{"layer": "Linear", "outputs": 2**40}]}, "expected the tensor '0.weight' of shape (1099511627776, 4)"),
+        ({"layers": 5}, "a damaged one (TypeError"),
+        ({"loss": None, "l2": math.nan}, "the number NaN"),
+        ({"l2": 10**300}, "the number 1000"),
+        ({"metadata": "x"}, "expected metadata by name"),
+        ({"metadata": {"text": "\ud800"}}, "surrogates not allowed"),
         ({"dtype": "object"}, "float32 or float64"),
+        ({"dtype": "float32"}, "expected the tensor '1.weight' of shape (2, 4), float32, received shape (2, 4), float64"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_one_clear_error(saved, changes, message):
@@ -115,3 +132,76 @@ def test_layers_of_ones_own_cannot_be_saved_unknowingly(tmp_path):
     network = bp.Network([bp.Linear(2), Mine()]).initialise(X, seed=0)
     with pytest.raises(bp.ArgumentError, match=r"expected layers of backproof\.layers, received Mine\(\)"):
         bp.save(network, tmp_path / "m.safetensors")
+
+
+def test_unknown_entries_are_left_alone(saved):
+    """What a later version adds, this one reads past."""
+    network = bp.load(saved)
+    assert repr(bp.load(change(saved, added={"by": ["a", 2.0]}))) == repr(network)
+    text, tensors = json.dumps(json.loads(_described(saved))), load_file(saved)
+    metadata = {"backproof": text, "sha256": digest_of(text, tensors | {"more": np.ones(2)}), "author": "someone"}
+    save_file(tensors | {"more": np.ones(2)}, saved, metadata=metadata)
+    assert bp.load(saved).parameters.tobytes() == network.parameters.tobytes()
+
+
+def _described(path: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return file.metadata()["backproof"]
+
+
+def test_one_flipped_bit_of_the_weights_is_seen(saved):
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(bp.ModelFileError, match="SHA-256"):
+        bp.load(saved)
+
+
+def test_a_key_that_stands_twice_is_refused(saved):
+    text, tensors = _described(saved), load_file(saved)
+    text = text.replace('"l2": 0.0', '"l2": 0.0, "l2": 1.0')
+    save_file(tensors, saved, metadata={"backproof": text, "sha256": digest_of(text, tensors)})
+    with pytest.raises(bp.ModelFileError, match="twice"):
+        bp.load(saved)
+
+
+@pytest.mark.parametrize("metadata", [{"x": math.inf}, {"x": {1, 2}}, {"x": 2**70}, {"x": "\ud800"}, {"x": object()}])
+def test_metadata_that_could_not_be_read_back_is_not_written(metadata, tmp_path):
+    network = bp.Network([bp.Linear(2)], metadata=metadata).initialise(X, seed=0)
+    with pytest.raises(bp.ArgumentError, match=r"m\.safetensors: expected a description of JSON values"):
+        bp.save(network, tmp_path / "m.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("layer", "shapes"), PUBLIC, ids=lambda value: repr(value)[:80])
+def test_parameter_shapes_are_those_of_init(layer, shapes):
+    def shapes_of(tree):
+        return {name: shapes_of(value) if isinstance(value, dict) else value.shape for name, value in tree.items()}
+
+    for shape in shapes:
+        made = shapes_of(layer.init(np.random.default_rng(0), shape))
+        assert layer.parameter_shapes(shape) == made
+        assert list(layer.parameter_shapes(shape)) == list(made)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_a_saved_file_has_the_permissions_of_any_other(saved, tmp_path):
+    (tmp_path / "other").write_text("")
+    assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_layers_within_layers_may_be_32_deep(tmp_path):
+    layer = bp.Tanh()
+    for _ in range(32):
+        layer = bp.Residual(layer)
+    file = bp.save(bp.Network([layer]).initialise(X, seed=0), tmp_path / "m")
+    assert repr(bp.load(file).layers[0]) == repr(layer)
+    with pytest.raises(bp.ArgumentError, match="32 deep"):
+        bp.save(bp.Network([bp.Residual(layer)]).initialise(X, seed=0), tmp_path / "n")
+    deeper = {"layer": "Residual", "layers": [{"layer": "Tanh"}]}
+    for _ in range(32):
+        deeper = {"layer": "Residual", "layers": [deeper]}
+    with pytest.raises(bp.ModelFileError, match="32 deep"):
+        bp.load(change(file, layers=[deeper]))

@@ -5,6 +5,7 @@ import typing
 from backproof._errors import ArgumentError as ArgumentError
 from backproof._errors import ArgumentTypeError as ArgumentTypeError
 from backproof._errors import BackproofError as BackproofError
+from backproof._errors import CheckpointWarning as CheckpointWarning
 from backproof._errors import DataError as DataError
 from backproof._errors import DivergenceError as DivergenceError
 from backproof._errors import DoubleSoftmaxWarning as DoubleSoftmaxWarning
@@ -14,6 +15,9 @@ from backproof._errors import NotInitialisedError as NotInitialisedError
 from backproof._errors import OutputExistsError as OutputExistsError
 from backproof._errors import ShapeError as ShapeError
 from backproof.checking import check as check
+from backproof.export import from_torch as from_torch
+from backproof.export import to_onnx as to_onnx
+from backproof.export import to_torch as to_torch
 from backproof.layers import GELU as GELU
 from backproof.layers import Chain as Chain
 from backproof.layers import Concatenate as Concatenate
@@ -47,6 +51,9 @@ from backproof.optimisers import clip_by_norm as clip_by_norm
 from backproof.optimisers import lbfgs as lbfgs
 from backproof.optimisers import rmsprop as rmsprop
 from backproof.optimisers import sgd as sgd
+from backproof.progress import EarlyStopping as EarlyStopping
+from backproof.progress import Record as Record
+from backproof.saving import Checkpoints as Checkpoints
 from backproof.saving import load as load
 from backproof.saving import save as save
 from backproof.schedules import constant as constant
@@ -54,8 +61,6 @@ from backproof.schedules import cosine as cosine
 from backproof.schedules import step_decay as step_decay
 from backproof.schedules import warm_up as warm_up
 from backproof.step import TrainingStep as TrainingStep
-from backproof.training import EarlyStopping as EarlyStopping
-from backproof.training import Record as Record
 from backproof.training import train as train
 
 __version__ = "0.1.0"

@@ -12,6 +12,7 @@
     └── DivergenceError (also ArithmeticError)   training met a nan or an infinity
 
     DoubleSoftmaxWarning (UserWarning)           probabilities are about to be normalised a second time
+    CheckpointWarning (UserWarning)              a checkpoint could not be written or read; training goes on
 
 Every message names the argument or file, says what was expected and what was received. The second base is what callers of other
 libraries already catch.
@@ -60,3 +61,7 @@ class DivergenceError(BackproofError, ArithmeticError):
 
 class DoubleSoftmaxWarning(UserWarning):
     """Probabilities are normalised a second time: a softmax (or sigmoid) on top of another."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, or not be read again; training goes on without it."""

@@ -23,10 +23,10 @@ from backproof.job import Job, Settings
 from backproof.kernels.reference import softmax
 from backproof.layers import Softmax
 from backproof.network import Network
+from backproof.progress import Record
 from backproof.saving import load, save
 from backproof.saving.files import require_free, require_writable, write_atomically
 from backproof.terminal import class_table, confusion_table, describe, follow
-from backproof.training import Record
 
 MODEL, HISTORY = "model.safetensors", "history.json"
 
@@ -132,10 +132,17 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
 
 
 def _named(network: Network, model: Path) -> tuple[list[Any], tuple[str, ...]]:
-    try:
-        return list(network.metadata["classes"]), tuple(network.metadata["features"])
-    except KeyError as error:
-        raise ModelFileError(f"{model}: expected a model made by `backproof train`, received one without its {error}") from error
+    """Names of the classes and features, which the file must have for its outputs and inputs: whoever wrote it."""
+    for key in ("classes", "features"):
+        if key not in network.metadata:
+            raise ModelFileError(f"{model}: expected a model made by `backproof train`, received one without its {key!r}")
+    classes, features = network.metadata["classes"], network.metadata["features"]
+    outputs = network.chain.out_shape(network.in_shape)
+    if not isinstance(classes, list) or (len(classes),) != outputs or not all(isinstance(name, str | int) for name in classes):
+        raise ModelFileError(f"{model}: expected a class's name for each output, received outputs {outputs} and other names")
+    if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+        raise ModelFileError(f"{model}: expected the names of features, received others")
+    return classes, tuple(features)
 
 
 def _indices(true: Array, classes: list[Any], source: str, target: str | None) -> Array:

@@ -18,7 +18,8 @@ from backproof.kernels import blas
 from backproof.layers import Dropout, Layer, Linear, Softmax, Standardize
 from backproof.losses import CrossEntropy
 from backproof.network import Network
-from backproof.training import Record, train
+from backproof.progress import Record
+from backproof.training import train
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": layers.ReLU,

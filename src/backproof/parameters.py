@@ -95,6 +95,15 @@ class ParameterVector:
         return twin
 
 
+def named_shapes(shapes: Params, prefix: str = "") -> Iterator[tuple[str, Shape]]:
+    """(name, shape) of every parameter in a tree of `Layer.parameter_shapes`."""
+    for name, value in shapes.items():
+        if isinstance(value, dict):
+            yield from named_shapes(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def _slots(layer: Layer, params: Params, path: tuple[str, ...] = (), start: int = 0) -> Iterator[Slot]:
     for name, value in params.items():
         if isinstance(value, dict):

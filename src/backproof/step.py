@@ -17,6 +17,7 @@ from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.optimisers import Optimizer, norm_of, require_optimizer
 from backproof.plan import compiled_plan, obstacle
+from backproof.saving.trees import fitted
 
 INT64 = np.dtype(np.int64)
 
@@ -133,6 +134,18 @@ class TrainingStep:
         """Something of the logits' shape: a loss that checks targets needs no values for that."""
         network = self.network
         return np.broadcast_to(network.dtype.type(0), (len(x), *network.chain.out_shape(network.in_shape)))
+
+    def state(self) -> dict[str, Any]:
+        """All that the next steps depend on beside the network's parameters and the generator: numbers and arrays by name."""
+        numbers = {"count": self.count, "gradient_norm": float(self.gradient_norm)}
+        return {**numbers, "optimizer": self._state, "last_good": self._last_good}
+
+    def restore(self, state: Any) -> None:
+        """Go on from a `state`, which is copied. Raises `ModelFileError` if it is not that of such a step."""
+        given = fitted(state, self.state(), "step")
+        self.count, self.gradient_norm = given["count"], given["gradient_norm"]
+        self._state = given["optimizer"]
+        self._last_good[:] = given["last_good"]
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:
         """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""

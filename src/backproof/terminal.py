@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backproof.job import Evaluation
-from backproof.training import Record
+from backproof.progress import Record
 
 _LINES = 10
 

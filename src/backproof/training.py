@@ -3,77 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
 from backproof.kernels import blas
-from backproof.layers.base import require_count, require_number
+from backproof.layers.base import require_count
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
 from backproof.optimisers import FullBatch, Optimizer, adam, require_optimizer
 from backproof.plan import obstacle
+from backproof.progress import EarlyStopping, Progress, Record
+from backproof.resuming import keep_checkpoints
+from backproof.saving.checkpoints import Checkpoints
 from backproof.step import TrainingStep
 
 _ROWS_AT_ONCE = 8192
 _WORTH_COMPILING = 1.0  # seconds by the layers
-
-
-@dataclass(frozen=True)
-class Record:
-    """One epoch of training.
-
-    train_loss is the mean over the epoch's batches as they were trained on (dropout included, penalty included);
-    validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is that of the epoch's
-    last step. seconds counts from the start of the first epoch; what must be compiled is compiled before.
-    """
-
-    epoch: int
-    step: int
-    train_loss: float
-    validation_loss: float | None
-    metrics: dict[str, float] = field(default_factory=dict)
-    gradient_norm: float = 0.0
-    seconds: float = 0.0
-
-    def score(self, name: str) -> float:
-        """The number called `name`: "train_loss", "validation_loss" or a metric."""
-        value = self.metrics.get(name, getattr(self, name, None) if name in ("train_loss", "validation_loss") else None)
-        if value is None:
-            known = ["train_loss", *(["validation_loss"] if self.validation_loss is not None else []), *self.metrics]
-            raise ArgumentError(f"early_stopping: expected score to be one of {known}, received {name!r}")
-        return value
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stop after `patience` epochs in which `score` did not get better by more than `min_change`; the best weights are put back.
-
-    `score` is "validation_loss", "train_loss" (that of the epoch's batches, before its last step) or a metric such as
-    "validation_accuracy". `mode` says whether "min" or "max" is best; by default "min" where the name ends in "loss" or "error".
-    """
-
-    score: str = "validation_loss"
-    patience: int = 10
-    min_change: float = 0.0
-    mode: str | None = None
-
-    def __post_init__(self) -> None:
-        require_count("EarlyStopping", "patience", self.patience)
-        require_number("EarlyStopping", "min_change", self.min_change, low=0.0)
-        if self.mode not in (None, "min", "max"):
-            raise ArgumentError(f"EarlyStopping: expected mode to be 'min' or 'max', received {self.mode!r}")
-
-    def better(self, new: float, old: float) -> bool:
-        """Whether `new` is better than `old`; anything is better than nan."""
-        if math.isnan(old):
-            return not math.isnan(new)
-        smaller = self.mode == "min" or (self.mode is None and self.score.endswith(("loss", "error")))
-        return new < old - self.min_change if smaller else new > old + self.min_change
 
 
 def train(
@@ -90,6 +40,7 @@ def train(
     metrics: Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     compiled: bool | None = None,
+    checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
 ) -> Iterator[Record]:
     """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
 
@@ -99,6 +50,10 @@ def train(
     as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a plain
     network (see `TrainingStep`), False the layers. By default it is taken if there is one and training by the layers would last
     about a second or more: a matter of the sizes alone, not of what is compiled already, so that a result never depends on that.
+
+    `checkpoint`, a folder or `Checkpoints(folder, ...)`, keeps the state of the training there, so that another process can go on
+    with it: with `Checkpoints(folder, resume=True)` the records of before come first, then those of the epochs that remain, and
+    the weights at the end are those of a training that was never interrupted, bit for bit, on the same machine.
 
     Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
     weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
@@ -125,26 +80,43 @@ def train(
     if weights is not None and weights.shape[:1] != inputs.shape[:1]:
         raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
     rng = np.random.default_rng(seed)
+    begun = None if seed is None else dict(rng.bit_generator.state)
     if not network.is_initialised:
         network.initialise(inputs, rng)
     inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
     require_finite(inputs, f"x as {network.dtype}")
     held_out = None if held_out is None else (network.prepared(held_out[0]), held_out[1])
     network = network.behind_standardising()
-    step = None
+    metrics = default_metrics(network.objective) if metrics is None else metrics
+    progress, step = Progress(), None
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
 
+        if checkpoint is not None:
+            raise ArgumentError(
+                "checkpoint: expected an optimizer that goes step by step; SciPy's L-BFGS keeps its state to itself"
+            )
         passes = iterations(network, inputs, targets, weights, optimizer, epochs)
     else:
         if compiled is None:
             compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
         step = TrainingStep(network, optimizer, rng, compiled=compiled)
-        passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
-    metrics = default_metrics(network.objective) if metrics is None else metrics
-    watch = _Watch(network, (inputs, targets), held_out, metrics, step)
-    records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
-    return _stopping(network, records, early_stopping)
+        if checkpoint is not None:
+            checkpoint = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
+            arrays = {"x": inputs, "t": targets, "weights": weights}
+            arrays |= {} if held_out is None else {"validation x": held_out[0], "validation t": held_out[1]}
+            terms = {
+                "data": {name: value for name, value in arrays.items() if value is not None},
+                "network": network,
+                "seed": begun,
+            }
+            terms |= {"optimizer": optimizer, "batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
+            keep_checkpoints(checkpoint, progress, network, step, rng, terms)
+            if len(progress.records) > epochs:
+                raise ArgumentError(f"epochs: expected at least the {len(progress.records)} of the checkpoint, received {epochs}")
+        passes = (_epoch(step, inputs, targets, weights, batch_size, rng, progress) for _ in range(len(progress.records), epochs))
+    watch = _Watch(network, (inputs, targets), held_out, metrics, step, progress.seconds)
+    return _records(passes, watch, progress, early_stopping)
 
 
 def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> float:
@@ -172,18 +144,24 @@ def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Ar
 
 
 def _epoch(
-    step: TrainingStep, x: Array, t: Array, weights: Array | None, batch_size: int, rng: np.random.Generator
+    step: TrainingStep,
+    x: Array,
+    t: Array,
+    weights: Array | None,
+    batch_size: int,
+    rng: np.random.Generator,
+    progress: Progress,
 ) -> tuple[int, float, float]:
-    """One pass over the examples in random order: steps made so far, mean of the loss, norm of the last gradient."""
-    n, loss = len(x), 0.0
-    order = rng.permutation(n)
-    for start in range(0, n, batch_size):
+    """One pass over the examples in random order, or the rest of one: steps so far, mean of the loss, norm of the last gradient."""
+    n = len(x)
+    order = progress.order(rng, n)
+    for start in range(progress.row, n, batch_size):
         rows = order[start : start + batch_size]
         last = start + batch_size >= n
         value = step(x[rows], t[rows], None if weights is None else weights[rows], norm=last)
-        loss += value * len(rows)
+        progress.after_step(step.count, value, len(rows))
     step.require_finite_parameters(x, t)
-    return step.count, loss / n, step.gradient_norm
+    return step.count, progress.loss / n, step.gradient_norm
 
 
 class _Watch:
@@ -196,11 +174,12 @@ class _Watch:
         held_out: tuple[Array, Array] | None,
         metrics: Mapping[str, Metric],
         step: TrainingStep | None,
+        seconds: float,
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
         self.step = step  # what to go back with when the numbers have run away
         self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
-        self.started = time.perf_counter()
+        self.started = time.perf_counter() - seconds
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
         x, t = self.watched
@@ -218,23 +197,19 @@ class _Watch:
         return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
 
 
-def _stopping(network: Network, records: Iterator[Record], rule: EarlyStopping | None) -> Iterator[Record]:
-    """Pass the records on; with a rule, stop by it and put the best weights back whatever ends the loop."""
-    if rule is None:
-        yield from records
-        return
-    best: tuple[float, Array] | None = None
-    waited = 0
+def _records(
+    passes: Iterator[tuple[int, float, float]], watch: _Watch, progress: Progress, rule: EarlyStopping | None
+) -> Iterator[Record]:
+    """The records there are, then one a pass; with a rule, stop by it and put the best weights back, whatever ends the loop."""
     try:
-        for record in records:
-            score = record.score(rule.score)
-            if best is None or rule.better(score, best[0]):
-                best, waited = (score, network.parameters.copy()), 0
-            else:
-                waited += 1
-            yield record
-            if waited >= rule.patience:
+        yield from list(progress.records)
+        while not progress.is_over(rule):
+            result = next(passes, None)
+            if result is None:
                 return
+            record = watch.record(len(progress.records) + 1, *result)
+            progress.after_epoch(record, rule, watch.network.parameters)
+            yield record
     finally:
-        if best is not None:
-            network.parameters = best[1]
+        if progress.best is not None:
+            watch.network.parameters = progress.best[1]

@@ -43,6 +43,13 @@ class Layer:
         """Fresh parameters for examples of shape `in_shape` (without the batch axis), in float64."""
         return {}
 
+    def parameter_shapes(self, in_shape: Shape) -> Params:
+        """Shapes of the parameters that `init` makes, by the same names. Raises `ShapeError` as `out_shape`.
+
+        Linear layers say them without making any, so that a description can be judged before memory is asked for.
+        """
+        return _shapes(self.init(np.random.default_rng(0), in_shape))
+
     def out_shape(self, in_shape: Shape) -> Shape:
         """Shape of one example's output. Raises `ShapeError` where the layer cannot take `in_shape`."""
         return in_shape
@@ -120,6 +127,10 @@ class FixedMap(Layer):
         self, params: Params, kept: Kept, dy: Array, tx: Array, tparams: Params | None, tdy: Array
     ) -> tuple[Array, Params]:
         return self.backward(params, kept, tdy)
+
+
+def _shapes(params: Params) -> Params:
+    return {name: _shapes(value) if isinstance(value, dict) else value.shape for name, value in params.items()}
 
 
 def diagonal_jacobian(slopes: Array) -> Array:

@@ -80,6 +80,9 @@ class Chain(Combined):
     def init(self, rng: np.random.Generator, in_shape: Shape) -> Params:
         return {str(i): layer.init(rng, shape) for i, layer, shape, _ in self.shapes(in_shape)}
 
+    def parameter_shapes(self, in_shape: Shape) -> Params:
+        return {str(i): layer.parameter_shapes(shape) for i, layer, shape, _ in self.shapes(in_shape)}
+
     def out_shape(self, in_shape: Shape) -> Shape:
         return [out_shape for *_, out_shape in self.shapes(in_shape)][-1]
 
@@ -146,6 +149,10 @@ class Residual(Combined):
         self.out_shape(in_shape)
         return self.inner.init(rng, in_shape)
 
+    def parameter_shapes(self, in_shape: Shape) -> Params:
+        self.out_shape(in_shape)
+        return self.inner.parameter_shapes(in_shape)
+
     def out_shape(self, in_shape: Shape) -> Shape:
         out_shape = self.inner.out_shape(in_shape)
         if out_shape != in_shape:
@@ -193,6 +200,10 @@ class Concatenate(Combined):
     def init(self, rng: np.random.Generator, in_shape: Shape) -> Params:
         self.out_shape(in_shape)
         return {str(i): layer.init(rng, in_shape) for i, layer in enumerate(self.layers)}
+
+    def parameter_shapes(self, in_shape: Shape) -> Params:
+        self.out_shape(in_shape)
+        return {str(i): layer.parameter_shapes(in_shape) for i, layer in enumerate(self.layers)}
 
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None

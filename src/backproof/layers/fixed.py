@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ class Flatten(FixedMap):
     produces: ClassVar[str] = "same"
 
     def out_shape(self, in_shape: Shape) -> Shape:
-        return (int(np.prod(in_shape)),)
+        return (math.prod(in_shape),)
 
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None

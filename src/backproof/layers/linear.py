@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from backproof._errors import ArgumentError, ShapeError
+from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, Shape
 from backproof.layers.base import Kept, Layer, Params, require_count
 
@@ -51,8 +51,15 @@ class Linear(Layer):
     def __post_init__(self) -> None:
         require_count("Linear", "outputs", self.outputs)
         object.__setattr__(self, "outputs", int(self.outputs))
+        if not isinstance(self.bias, bool | np.bool_):
+            raise ArgumentTypeError(f"Linear: expected bias to be True or False, received {self.bias!r}")
         if self.init_weights not in INITIALISERS:
             raise ArgumentError(f"Linear: expected init_weights to be one of {list(INITIALISERS)}, received {self.init_weights!r}")
+
+    def parameter_shapes(self, in_shape: Shape) -> Params:
+        self.out_shape(in_shape)
+        shapes: Params = {"weight": (self.outputs, in_shape[-1])}
+        return {**shapes, "bias": (self.outputs,)} if self.bias else shapes
 
     def init(self, rng: np.random.Generator, in_shape: Shape) -> Params:
         self.out_shape(in_shape)
