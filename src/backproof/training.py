@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from backproof.arrays import Array, as_floats, require_finite, to_numpy
 from backproof.layers.base import require_count, require_number
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
-from backproof.optimisers import FullBatch, Optimizer, adam, require_optimizer
+from backproof.optimisers import FullBatch, Optimizer, State, adam, require_optimizer
 from backproof.plan import obstacle
 from backproof.step import TrainingStep
 
@@ -80,7 +80,7 @@ def train(
     x: object,
     t: object,
     *,
-    validation: tuple[object, object] | None = None,
+    validation: Sequence[object] | None = None,
     sample_weight: object = None,
     optimizer: Optimizer | FullBatch | None = None,
     epochs: int = 100,
@@ -89,14 +89,20 @@ def train(
     metrics: Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     compiled: bool | None = None,
+    optimizer_state: State | None = None,
 ) -> Iterator[Record]:
     """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
-    iteration an epoch. `validation` is a pair (x, t). `metrics` maps names to functions of (logits, targets); they are reported
-    as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a plain
-    network (see `TrainingStep`), False the layers; by default it is taken where training would last long enough to gain from it.
+    iteration an epoch. `validation` is (x, t) or (x, t, sample_weight). `metrics` maps names to functions of (logits, targets);
+    they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
+
+    `compiled=True` takes the compiled step of a plain network (see `TrainingStep`), False the layers; by default it is taken
+    where training would last long enough to gain from it.
+
+    `optimizer_state`, from `optimizer.init(network.parameters)`, is continued and updated in place: training in several calls then
+    takes the steps of one.
 
     Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
     weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
@@ -118,10 +124,8 @@ def train(
     if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
         raise ArgumentTypeError(f"train: expected early_stopping to be an EarlyStopping(...), received {early_stopping!r}")
     inputs, targets = _examples(x, t, "x", "t")
-    held_out = None if validation is None else _examples(*_pair(validation), "validation x", "validation t")
-    weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
-    if weights is not None and weights.shape[:1] != inputs.shape[:1]:
-        raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
+    held_out = None if validation is None else _held_out(validation)
+    weights = _weights(sample_weight, len(inputs), "sample_weight")
     rng = np.random.default_rng(seed)
     if not network.is_initialised:
         network.initialise(inputs, rng)
@@ -137,7 +141,7 @@ def train(
     else:
         if compiled is None:
             compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
-        step = watch.step = TrainingStep(network, optimizer, rng, compiled=compiled)
+        step = watch.step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
     records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
     return _stopping(network, records, early_stopping)
@@ -149,10 +153,22 @@ def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> 
     return steps * 2e-4 + 6.0 * epochs * examples * network.parameters.size / 5e10
 
 
-def _pair(validation: object) -> tuple[object, object]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise ArgumentTypeError(f"train: expected validation to be a pair (x, t), received {type(validation).__name__}")
-    return validation[0], validation[1]
+def _held_out(validation: object) -> tuple[Array, Array, Array | None]:
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise ArgumentTypeError(
+            f"train: expected validation to be (x, t) or (x, t, sample_weight), received {type(validation).__name__}"
+        )
+    x, t = _examples(*validation[:2], "validation x", "validation t")
+    return x, t, _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
+
+
+def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights = as_floats(sample_weight, name, np.float64)
+    if weights.shape[:1] != (examples,):
+        raise ShapeError(f"{name}: expected {examples} entries, received shape {weights.shape}")
+    return weights
 
 
 def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
@@ -189,23 +205,23 @@ class _Watch:
         self,
         network: Network,
         training: tuple[Array, Array],
-        held_out: tuple[Array, Array] | None,
+        held_out: tuple[Array, Array, Array | None] | None,
         metrics: Mapping[str, Metric],
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
-        self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
+        self.watched, self.prefix = ((*training, None), "train") if held_out is None else (held_out, "validation")
         self.step: TrainingStep | None = None  # what to go back with when the numbers have run away
         self.started = time.perf_counter()
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
-        x, t = self.watched
+        x, t, weights = self.watched
         values: dict[str, float] = {}
         validation_loss = None
         if self.metrics or self.held_out is not None:
             with np.errstate(all="ignore"):
                 z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
             values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
-            loss = self.network.objective.reduced(z, t)[0]
+            loss = self.network.objective.reduced(z, t, weights)[0]
             if not math.isfinite(loss) and self.step is not None:
                 self.step.diverged(x, t)
             validation_loss = None if self.held_out is None else loss
