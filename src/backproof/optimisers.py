@@ -212,7 +212,8 @@ def chain(*parts: Optimizer) -> Optimizer:
 def _made(name: str, options: dict[str, Any]) -> Optimizer:
     if name in ("adam", "adamw"):
         return _adam(name, **options)
-    return {"sgd": sgd, "rmsprop": rmsprop, "clip_by_norm": clip_by_norm}[name](**options)
+    makers: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "rmsprop": rmsprop, "clip_by_norm": clip_by_norm}
+    return makers[name](**options)
 
 
 def require_optimizer(value: object, owner: str) -> None:

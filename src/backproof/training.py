@@ -158,7 +158,7 @@ def _held_out(validation: object) -> tuple[Array, Array, Array | None]:
         raise ArgumentTypeError(
             f"train: expected validation to be (x, t) or (x, t, sample_weight), received {type(validation).__name__}"
         )
-    x, t = _examples(*validation[:2], "validation x", "validation t")
+    x, t = _examples(validation[0], validation[1], "validation x", "validation t")
     return x, t, _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
 
 
