@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from backproof import layers, optimisers, schedules
+from backproof import layers, losses, optimisers, schedules
 from backproof.layers import Dropout, Layer, Linear
+from backproof.losses import Loss
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": layers.ReLU,
@@ -17,6 +18,14 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "identity": layers.Identity,
 }
 _RECTIFIERS = (layers.ReLU, layers.LeakyReLU, layers.GELU, layers.SiLU, layers.Softplus)
+
+LOSSES: dict[str, type[Loss]] = {
+    "cross-entropy": losses.CrossEntropy,
+    "kl-divergence": losses.KLDivergence,
+    "binary-cross-entropy": losses.BinaryCrossEntropy,
+    "squared-error": losses.SquaredError,
+    "huber": losses.Huber,
+}
 
 LEARNING_RATES: dict[str, float] = {"adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3, "sgd": 0.05, "lbfgs": 0.0}
 """Optimisers by name, and the learning rate each has by default (L-BFGS finds its own)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,7 +90,7 @@ def train(
     early_stopping: EarlyStopping | None = None,
     compiled: bool | None = None,
     optimizer_state: State | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
@@ -229,7 +229,7 @@ class _Watch:
         return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
 
 
-def _stopping(network: Network, records: Iterator[Record], rule: EarlyStopping | None) -> Iterator[Record]:
+def _stopping(network: Network, records: Iterator[Record], rule: EarlyStopping | None) -> Generator[Record]:
     """Pass the records on; with a rule, stop by it and put the best weights back whatever ends the loop."""
     if rule is None:
         yield from records
