@@ -164,7 +164,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             check_consistent_length(held_out[0], held_out[1])
             validation, watched = self._checked(*held_out, classes=None, again=True), held_out
         elif self.early_stopping and self.validation_fraction is not None:
-            kept, held = _parts(self._coding.strata(data[1]), len(data[1]), self.validation_fraction, self._split_seed)
+            kept, held = _parts(data[1], self._coding.kind == "labels", self.validation_fraction, self._split_seed)
             data, validation = _rows(data, kept), _rows(data, held)
             watched = (_safe_indexing(X, held), _safe_indexing(y, held), validation[2])
         if not self.early_stopping or self.scoring == "loss":
@@ -247,10 +247,16 @@ def _without_zeros(x: Any, t: Array, weights: Array | None) -> _Examples:
     return _rows((x, t, weights), weights > 0)
 
 
-def _parts(strata: Array | None, examples: int, fraction: float, seed: int) -> tuple[Array, Array]:
+def _parts(t: Array, labels: bool, fraction: float, seed: int) -> tuple[Array, Array]:
+    """Numbers of the examples to train on and to hold out; labels in proportion, where there are enough of each for that."""
     from sklearn.model_selection import train_test_split
 
-    kept, held = train_test_split(np.arange(examples), test_size=fraction, stratify=strata, random_state=seed)
+    strata, n = None, len(t)
+    if labels:
+        counts = np.bincount(t)
+        enough = counts[counts > 0].min() > 1 and np.count_nonzero(counts) <= min(np.ceil(fraction * n), n - np.ceil(fraction * n))
+        strata = t if enough else None
+    kept, held = train_test_split(np.arange(n), test_size=fraction, stratify=strata, random_state=seed)
     return kept, held
 
 

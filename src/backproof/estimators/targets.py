@@ -41,10 +41,6 @@ class Coding:
     def predict(self, z: Array) -> Array:
         return np.asarray(self.classes[z.argmax(axis=1)])
 
-    def strata(self, t: Array) -> Array | None:
-        """What a split into training and validation examples should keep in proportion."""
-        return None
-
 
 class Labels(Coding):
     """One class an example, by its index in the sorted classes."""
@@ -62,9 +58,6 @@ class Labels(Coding):
 
     def loss_targets(self, t: Array, loss: Loss) -> Array:
         return t if isinstance(loss, CrossEntropy) else np.eye(self.outputs)[t]
-
-    def strata(self, t: Array) -> Array | None:
-        return t if np.bincount(t).max(initial=0) > 1 and np.bincount(t)[np.unique(t)].min() > 1 else None
 
 
 class Indicators(Coding):
