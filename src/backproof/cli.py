@@ -63,7 +63,8 @@ def _sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 
 
 def _train_options(command: F) -> F:
-    from backproof.job import ACTIVATIONS, LEARNING_RATES, SCHEDULES, Settings
+    from backproof.choices import ACTIVATIONS, LEARNING_RATES, SCHEDULES
+    from backproof.job import Settings
 
     default = Settings()
     options = [

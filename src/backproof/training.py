@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from backproof.kernels import blas
 from backproof.layers.base import require_count
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
-from backproof.optimisers import FullBatch, Optimizer, adam, require_optimizer
+from backproof.optimisers import FullBatch, Optimizer, State, adam, require_optimizer
 from backproof.plan import obstacle
 from backproof.progress import EarlyStopping, Progress, Record
 from backproof.resuming import keep_checkpoints
@@ -31,7 +31,7 @@ def train(
     x: object,
     t: object,
     *,
-    validation: tuple[object, object] | None = None,
+    validation: Sequence[object] | None = None,
     sample_weight: object = None,
     optimizer: Optimizer | FullBatch | None = None,
     epochs: int = 100,
@@ -40,16 +40,22 @@ def train(
     metrics: Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     compiled: bool | None = None,
+    optimizer_state: State | None = None,
     checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
-    iteration an epoch. `validation` is a pair (x, t). `metrics` maps names to functions of (logits, targets); they are reported
-    as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a plain
-    network (see `TrainingStep`), False the layers. By default it is taken if there is one and training by the layers would last
-    about a second or more: a matter of the sizes alone, not of what is compiled already, so that a result never depends on that.
+    iteration an epoch. `validation` is (x, t) or (x, t, sample_weight). `metrics` maps names to functions of (logits, targets);
+    they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
+
+    `compiled=True` takes the compiled step of a plain network (see `TrainingStep`), False the layers. By default it is taken if
+    there is one and training by the layers would last about a second or more: a matter of the sizes alone, not of what is compiled
+    already, so that a result never depends on that.
+
+    `optimizer_state`, from `optimizer.init(network.parameters)`, is continued and updated in place: training in several calls then
+    takes the steps of one.
 
     `checkpoint`, a folder or `Checkpoints(folder, ...)`, keeps the state of the training there, so that another process can go on
     with it: with `Checkpoints(folder, resume=True)` the records of before come first, then those of the epochs that remain, and
@@ -75,17 +81,15 @@ def train(
     if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
         raise ArgumentTypeError(f"train: expected early_stopping to be an EarlyStopping(...), received {early_stopping!r}")
     inputs, targets = _examples(x, t, "x", "t")
-    held_out = None if validation is None else _examples(*_pair(validation), "validation x", "validation t")
-    weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
-    if weights is not None and weights.shape[:1] != inputs.shape[:1]:
-        raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
+    held_out = None if validation is None else _held_out(validation)
+    weights = _weights(sample_weight, len(inputs), "sample_weight")
     rng = np.random.default_rng(seed)
     begun = None if seed is None else dict(rng.bit_generator.state)
     if not network.is_initialised:
         network.initialise(inputs, rng)
     inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
     require_finite(inputs, f"x as {network.dtype}")
-    held_out = None if held_out is None else (network.prepared(held_out[0]), held_out[1])
+    held_out = None if held_out is None else (network.prepared(held_out[0]), *held_out[1:])
     network = network.behind_standardising()
     metrics = default_metrics(network.objective) if metrics is None else metrics
     progress, step = Progress(), None
@@ -100,11 +104,13 @@ def train(
     else:
         if compiled is None:
             compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
-        step = TrainingStep(network, optimizer, rng, compiled=compiled)
+        step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         if checkpoint is not None:
             checkpoint = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
             arrays = {"x": inputs, "t": targets, "weights": weights}
-            arrays |= {} if held_out is None else {"validation x": held_out[0], "validation t": held_out[1]}
+            arrays |= (
+                {} if held_out is None else dict(zip(("validation x", "validation t", "validation weights"), held_out, strict=True))
+            )
             terms = {
                 "data": {name: value for name, value in arrays.items() if value is not None},
                 "network": network,
@@ -125,10 +131,22 @@ def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> 
     return steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
 
 
-def _pair(validation: object) -> tuple[object, object]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise ArgumentTypeError(f"train: expected validation to be a pair (x, t), received {type(validation).__name__}")
-    return validation[0], validation[1]
+def _held_out(validation: object) -> tuple[Array, Array, Array | None]:
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise ArgumentTypeError(
+            f"train: expected validation to be (x, t) or (x, t, sample_weight), received {type(validation).__name__}"
+        )
+    x, t = _examples(validation[0], validation[1], "validation x", "validation t")
+    return x, t, _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
+
+
+def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights = as_floats(sample_weight, name, np.float64)
+    if weights.shape[:1] != (examples,):
+        raise ShapeError(f"{name}: expected {examples} entries, received shape {weights.shape}")
+    return weights
 
 
 def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
@@ -171,25 +189,25 @@ class _Watch:
         self,
         network: Network,
         training: tuple[Array, Array],
-        held_out: tuple[Array, Array] | None,
+        held_out: tuple[Array, Array, Array | None] | None,
         metrics: Mapping[str, Metric],
         step: TrainingStep | None,
         seconds: float,
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
+        self.watched, self.prefix = ((*training, None), "train") if held_out is None else (held_out, "validation")
         self.step = step  # what to go back with when the numbers have run away
-        self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
         self.started = time.perf_counter() - seconds
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
-        x, t = self.watched
+        x, t, weights = self.watched
         values: dict[str, float] = {}
         validation_loss = None
         if self.metrics or self.held_out is not None:
             with np.errstate(all="ignore"), blas.few(2.0 * min(len(x), _ROWS_AT_ONCE) * self.network.parameters.size):
                 z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
             values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
-            loss = self.network.objective.reduced(z, t)[0]
+            loss = self.network.objective.reduced(z, t, weights)[0]
             if not math.isfinite(loss) and self.step is not None:
                 self.step.diverged(x, t)
             validation_loss = None if self.held_out is None else loss
@@ -199,7 +217,7 @@ class _Watch:
 
 def _records(
     passes: Iterator[tuple[int, float, float]], watch: _Watch, progress: Progress, rule: EarlyStopping | None
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """The records there are, then one a pass; with a rule, stop by it and put the best weights back, whatever ends the loop."""
     try:
         yield from list(progress.records)
