@@ -108,9 +108,8 @@ def train(
         if checkpoint is not None:
             checkpoint = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
             arrays = {"x": inputs, "t": targets, "weights": weights}
-            arrays |= (
-                {} if held_out is None else dict(zip(("validation x", "validation t", "validation weights"), held_out, strict=True))
-            )
+            held = {} if held_out is None else zip(("validation x", "validation t", "validation weights"), held_out, strict=True)
+            arrays |= dict(held)
             terms = {
                 "data": {name: value for name, value in arrays.items() if value is not None},
                 "network": network,

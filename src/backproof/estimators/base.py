@@ -27,7 +27,8 @@ from backproof.losses import Loss
 from backproof.metrics import Metric
 from backproof.network import Network
 from backproof.optimisers import FullBatch
-from backproof.training import EarlyStopping, Record, train
+from backproof.progress import EarlyStopping, Record
+from backproof.training import train
 
 _DTYPES = [np.float64, np.float32]
 _ROWS_AT_ONCE = 8192

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from backproof.training import Record
+from backproof.progress import Record
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
