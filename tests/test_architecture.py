@@ -27,6 +27,7 @@ LEVELS = [
     ["summary", "curvature"],
     ["network", "optimisers", "metrics"],
     ["gradcheck", "diagnosis", "data", "plan"],
+    ["sources"],
     ["adapters"],
     ["checking"],
     ["pytest_plugin"],

@@ -17,7 +17,7 @@ from rich.console import Console
 from backproof import __version__
 from backproof._errors import ArgumentError, DataError, DivergenceError, LabelError, ModelFileError
 from backproof.arrays import Array
-from backproof.data import read, read_features
+from backproof.data import Coding, Dataset, read, read_features
 from backproof.data.labels import as_trained
 from backproof.job import Job, Settings
 from backproof.kernels.reference import softmax
@@ -31,16 +31,19 @@ from backproof.training import Record
 MODEL, HISTORY = "model.safetensors", "history.json"
 
 
-def train_command(source: str, target: str | None, settings: Settings, out: Path | None, force: bool) -> int:
-    """`backproof train`: returns the exit code."""
+def train_command(
+    source: str, target: str | None, settings: Settings, out: Path | None, force: bool, **reading: Any
+) -> int:
+    """`backproof train`, `reading` being the options of `read`: returns the exit code."""
     folder = _folder(source, out, force)
     console = Console(highlight=False)
-    data = read(source, target)
+    data = read(source, target, **reading)
     job = Job(data, settings)
     classes = [str(name) for name in data.classes]
     console.print(
         f"{data.name}: {len(data):,} examples, {len(data.features):,} features, {len(classes)} classes; "
-        f"{len(job.train_set):,} to train on, {len(job.test_set):,} held out",
+        f"{len(job.train_set):,} to train on, {len(job.test_set):,} held out"
+        f"{'' if isinstance(data, Dataset) else '; read a piece at a time'}",
         markup=False,
         soft_wrap=True,
     )
@@ -109,8 +112,12 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
             raise ArgumentError(f"--out: expected a file, received the folder {out}")
         require_free(out, force, "give --force to overwrite it, or another --out")
     network = load(model)
-    classes, features = _named(network, model)
-    x, true = read_features(source, features, target)
+    classes, coding = _named(network, model)
+    x, true, unseen = read_features(source, coding, target)
+    for name, values in unseen.items():
+        shown = ", ".join(map(repr, values[:3])) + (" ..." if len(values) > 3 else "")
+        said = f"{source}, column {name!r}: {shown} did not occur in training and counts as none of its categories"
+        print(f"backproof: {' '.join(said.split())}", file=sys.stderr)
     with np.errstate(all="ignore"):  # said below
         probabilities = network.predict(x)
     if np.isnan(probabilities).any():
@@ -131,11 +138,16 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
     return 0
 
 
-def _named(network: Network, model: Path) -> tuple[list[Any], tuple[str, ...]]:
+def _named(network: Network, model: Path) -> tuple[list[Any], Coding]:
     try:
-        return list(network.metadata["classes"]), tuple(network.metadata["features"])
+        classes, coding = list(network.metadata["classes"]), Coding.from_json(network.metadata)
     except KeyError as error:
         raise ModelFileError(f"{model}: expected a model made by `backproof train`, received one without its {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"{model}: expected names of classes and columns, received damaged ones ({error})") from error
+    if network.in_shape != (coding.inputs,):
+        raise ModelFileError(f"{model}: expected columns for {network.in_shape} inputs, received columns for {coding.inputs}")
+    return classes, coding
 
 
 def _indices(true: Array, classes: list[Any], source: str, target: str | None) -> Array:
