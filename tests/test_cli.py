@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_the_main_job(run):
     assert len(history["records"]) == 5
     assert np.sum(history["held_out"]["confusion"]) == 449
     assert history["gradient_check"]["relative_difference"] < 1e-8
+
+
+def test_what_the_library_logs_is_shown(run, monkeypatch):
+    """As when a kernel is being compiled (`tests/test_compiled.py`); nothing of it is left behind."""
+    log = logging.getLogger("backproof")
+
+    def command(*arguments):
+        log.info("compiling %s", "something")
+        return 0
+
+    monkeypatch.setattr("backproof.commands.train_command", command)
+    assert run("train", "digits") == (0, "", "backproof: compiling something\n")
+    assert not log.handlers
+    assert not log.isEnabledFor(logging.INFO)
 
 
 @pytest.mark.slow

@@ -203,7 +203,7 @@ def test_adam(dtype):
     p64, m64, v64 = p.astype(float), np.zeros(1003), np.zeros(1003)
     for step in range(1, 20):
         g = rng.standard_normal(1003).astype(dtype)
-        adam_(p, g, m, v, 1e-2, 0.9, 0.999, 1e-8, step, 0.1)
+        adam_(np.dtype(dtype))(p, g, m, v, 1e-2, 0.9, 0.999, 1e-8, step, 0.1)
         m64, v64 = 0.9 * m64 + 0.1 * g, 0.999 * v64 + 0.001 * g.astype(float) ** 2
         p64 -= 1e-2 * (m64 / (1 - 0.9**step) / (np.sqrt(v64 / (1 - 0.999**step)) + 1e-8) + 0.1 * p64)
     assert np.abs(p - p64).max() < (2e-6 if dtype == np.float32 else 1e-14)
@@ -219,7 +219,7 @@ def test_whole_step_is_the_two_halves(dtype, sizes):
     for step in range(1, 6):
         one = net.adam_step(p, *moments[:2], x, t, learning_rate=1e-2, step=step, weight_decay=0.01)
         two = net.loss_and_gradient(q, x, t, out=g)
-        adam_(q, g, *moments[2:], 1e-2, 0.9, 0.999, 1e-8, step, 0.01)
+        adam_(np.dtype(dtype))(q, g, *moments[2:], 1e-2, 0.9, 0.999, 1e-8, step, 0.01)
         assert one == pytest.approx(two, rel=1e-5)
     assert np.abs(p - q).max() < (1e-5 if dtype == np.float32 else 1e-13)
 

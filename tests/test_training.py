@@ -56,6 +56,36 @@ def test_every_optimizer_learns(optimizer, dtype):
     assert [r.epoch for r in records] == list(range(1, len(records) + 1))
 
 
+@pytest.mark.parametrize(("epochs", "options", "compiled"), [(3, {}, False), (5000, {}, True), (5000, {"ignore_index": 1}, False)])
+def test_the_compiled_step_is_taken_where_the_layers_would_need_long(monkeypatch, epochs, options, compiled):
+    """By the sizes, and by whether there is one; nothing else decides."""
+    taken = []
+
+    class Noted(bp.TrainingStep):
+        def __init__(self, *arguments, compiled):
+            taken.append(compiled)
+            super().__init__(*arguments, compiled=compiled)
+
+    monkeypatch.setattr("backproof.training.TrainingStep", Noted)
+    model = bp.Network([bp.Linear(8), bp.Tanh(), bp.Dropout(0.1), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(**options))
+    next(bp.train(model, X, T, epochs=epochs, seed=0))
+    assert taken == [compiled]
+
+
+def test_standardising_once_is_standardising_in_every_batch():
+    """The same inputs, so the same weights, bit for bit; layer numbers in messages stay those of the network."""
+    layers = [bp.Standardize.fit(X), bp.Linear(8), bp.Tanh(), bp.Linear(3), bp.Softmax()]
+    model, twin = (bp.Network(layers, bp.CrossEntropy(), dtype="float32").initialise(X, seed=0) for _ in range(2))
+    *_, record = bp.train(model, X, T, validation=(X[:9], T[:9]), epochs=2, batch_size=50, seed=7, compiled=False)
+    step, rng = bp.TrainingStep(twin, bp.adam()), np.random.default_rng(7)
+    for _ in range(2):
+        order = rng.permutation(len(X))
+        for start in range(0, len(X), 50):
+            step(X[order[start : start + 50]], T[order[start : start + 50]])
+    assert np.array_equal(model.parameters, twin.parameters)
+    assert record.validation_loss == model.loss(X[:9], T[:9])
+
+
 def test_records_say_what_happened():
     model = network()
     records = list(bp.train(model, X, T, validation=(X[:30], T[:30]), epochs=4, batch_size=50, seed=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import sys
 from collections.abc import Callable
@@ -234,6 +235,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console that cannot show a letter shows "?" instead of a traceback
+    log, notices = logging.getLogger("backproof"), _Notices()
+    log.setLevel(logging.INFO)
+    log.addHandler(notices)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -253,6 +257,16 @@ def main() -> None:
         _fail(f"expected a job that fits into memory, received one that does not ({error or 'out of memory'})")
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    finally:
+        log.removeHandler(notices)
+        log.setLevel(logging.NOTSET)
+
+
+class _Notices(logging.Handler):
+    """What the library logs, such as a kernel that is being compiled: a line each on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"backproof: {record.getMessage()}", err=True)
 
 
 def _fail(message: str) -> None:

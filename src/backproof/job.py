@@ -14,6 +14,7 @@ from backproof._errors import ArgumentError
 from backproof.arrays import Array
 from backproof.data import Coding, Dataset, Moments, Streamed, fit
 from backproof.gradcheck import Agreement, compare_gradient
+from backproof.kernels import blas
 from backproof.layers import Dropout, Layer, Linear, Softmax, Standardize
 from backproof.losses import CrossEntropy
 from backproof.network import Network
@@ -126,10 +127,11 @@ class Job:
         def mask() -> np.random.Generator:
             return np.random.default_rng(self.settings.seed)
 
-        _, gradient = twin.loss_and_gradient(x, t, train=True, rng=mask())
-        return compare_gradient(
-            lambda theta: twin.loss(x, t, parameters=theta, train=True, rng=mask()), gradient, twin.parameters, entries=100
-        )
+        with blas.few(2.0 * len(x) * twin.parameters.size):
+            _, gradient = twin.loss_and_gradient(x, t, train=True, rng=mask())
+            return compare_gradient(
+                lambda theta: twin.loss(x, t, parameters=theta, train=True, rng=mask()), gradient, twin.parameters, entries=100
+            )
 
     def run(self) -> Iterator[Record]:
         """Train, a record an epoch, watching the held-out examples (they decide nothing)."""

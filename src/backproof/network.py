@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backproof import summary
 from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWarning, NotInitialisedError, ShapeError
 from backproof.arrays import Array, Shape, as_floats, float_dtype
 from backproof.canonical import double_softmax, is_canonical, require_possible_targets, without_link
+from backproof.curvature import second_order_product
 from backproof.layers.activations import Identity
 from backproof.layers.base import Layer, Params, require_number
 from backproof.layers.combine import Chain
@@ -181,6 +183,12 @@ class Network:
         with np.errstate(over="ignore"):
             return data.astype(wanted)
 
+    def behind_standardising(self) -> Network:
+        """The same network, with the same parameters, that takes what `prepared` returns."""
+        twin = copy.copy(self)
+        twin.chain, twin._first, twin.standardises = self._body, None, False
+        return twin
+
     def _to_inputs(self, gradients: Array) -> Array:
         """Derivatives with respect to what `prepared` returns (on the last axes) as derivatives with respect to x."""
         return gradients if self._first is None else self._first.backward({}, None, gradients)[0]
@@ -267,8 +275,6 @@ class Network:
 
         Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994), the R-operator.
         """
-        from backproof.curvature import second_order_product
-
         return second_order_product(self, x, t, v, sample_weight, exact=True)
 
     def gauss_newton_product(self, x: object, t: object, v: npt.ArrayLike, sample_weight: object = None) -> Array:
@@ -276,8 +282,6 @@ class Network:
 
         For softmax + cross-entropy H_L is the softmax Jacobian itself (Schraudolph, Neural Computation 14, 2002).
         """
-        from backproof.curvature import second_order_product
-
         return second_order_product(self, x, t, v, sample_weight, exact=False)
 
     def copy(self) -> Network:
@@ -289,11 +293,7 @@ class Network:
 
     def summary(self) -> str:
         """A table of the layers: shapes of their outputs for N examples, numbers of parameters."""
-        from backproof.summary import summary
-
-        return summary(self)
+        return summary.summary(self)
 
     def __repr__(self) -> str:
-        from backproof.summary import describe
-
-        return describe(self)
+        return summary.describe(self)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
 from backproof._errors import ArgumentError, DivergenceError
 from backproof.arrays import Array, to_numpy
 from backproof.diagnosis import first_not_finite
+from backproof.kernels import blas
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.optimisers import Optimizer, norm_of, require_optimizer
 from backproof.plan import compiled_plan, obstacle
+
+INT64 = np.dtype(np.int64)
 
 
 class TrainingStep:
@@ -47,7 +51,7 @@ class TrainingStep:
         self.gradient = np.empty_like(network.parameters)
         self.gradient_norm = math.nan
         self._state = optimizer.init(network.parameters)
-        self._last_good, self._previous = network.parameters.copy(), network.parameters.copy()
+        self._last_good = network.parameters.copy()
         self._random = network.chain.is_random
         self._plan = None
         if compiled:
@@ -55,21 +59,35 @@ class TrainingStep:
             if why_not is not None:
                 raise ArgumentError(f"TrainingStep: expected a plain network with compiled=True, received {why_not}")
             self._plan = compiled_plan(network)
+        loss = network.loss_function
+        self._standardises, self._dtype = network.standardises, network.dtype
+        self._takes_labels = isinstance(loss, CrossEntropy)
+        self._is_plain_mean = loss is not None and loss.reduction == "mean" and getattr(loss, "class_weight", None) is None
         self._fused = self._plan is not None and optimizer.name in ("adam", "adamw")
-        self._takes_raw = not network.standardises
-        self._takes_labels = isinstance(network.loss_function, CrossEntropy)
+        self._rate: Any = optimizer.options.get("learning_rate")
+        self._adam = tuple(optimizer.options.get(name, 0.0) for name in ("b1", "b2", "eps", "weight_decay"))
         # a copy of a long vector every step would be felt
-        self._snapshot_every = 1 if network.parameters.size <= 16384 else 8
+        self._parameters: Array | None = None  # of the last compiled step, if that can be made again
+        self._keep_every = 1 if network.parameters.size <= 16384 else 8
 
     def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
+        before = self.rng.bit_generator.state if self._random and self.rng is not None else None
         if self._fused and not norm:
-            return self._fused_step(x, t, sample_weight)
-        before = copy.deepcopy(self.rng) if self._random else None
+            loss = self._again(x, t) if self._parameters is self.network.parameters and sample_weight is None else None
+            if loss is None:
+                loss = self._compiled(x, t, sample_weight, True)
+            if not math.isfinite(loss):  # nothing has been changed
+                self.diverged(x, t, sample_weight, before)
+            self._state["count"] += 1
+            self.count += 1
+            self.gradient_norm = math.nan
+            return loss
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # said below, with the layer's name
             if self._plan is not None:
-                loss = self._plan.loss_and_gradient(*self._planned(x, t, sample_weight), out=self.gradient)
+                loss = self._compiled(x, t, sample_weight, False)
             else:
-                loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
+                with blas.few(2.0 * len(x) * self.gradient.size):
+                    loss, _ = self.network.loss_and_gradient(x, t, sample_weight, train=True, rng=self.rng, out=self.gradient)
             self.gradient_norm = norm_of(self.gradient)
             if not (math.isfinite(loss) and math.isfinite(self.gradient_norm)):
                 self.diverged(x, t, sample_weight, before)
@@ -80,51 +98,55 @@ class TrainingStep:
         self.count += 1
         return loss
 
-    def _fused_step(self, x: Array, t: Array, sample_weight: object) -> float:
-        """Loss, gradient and Adam in one compiled call, which changes nothing where the loss is not finite."""
-        plan, options, state = self._plan, self.optimizer.options, self._state
+    def _again(self, x: Array, t: Array) -> float | None:
+        """The compiled step on a batch like the last one; None if it is not like that."""
+        count, rate, plan = self._state["count"], self._rate, self._plan
         assert plan is not None
-        parameters, inputs, targets, weights = self._planned(x, t, sample_weight)
-        count, rate = state["count"], options["learning_rate"]
-        snapshot = count % self._snapshot_every == 0
-        if snapshot:
-            np.copyto(self._previous, parameters)
-        loss = plan.adam_step(
-            parameters, state["mean"], state["mean_square"], inputs, targets, weights,
-            learning_rate=rate(count) if callable(rate) else rate, b1=options["b1"], b2=options["b2"], eps=options["eps"],
-            step=count + 1, weight_decay=options["weight_decay"],
+        action = plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP
+        return plan.again(action, x, t, rate(count) if callable(rate) else rate, count + 1)
+
+    def _compiled(self, x: Array, t: Array, sample_weight: object, update: bool) -> float:
+        """Loss and gradient in one compiled call, with Adam's update, or to `gradient`. Shapes and labels are checked there."""
+        plan, network, state, rate, weights = self._plan, self.network, self._state, self._rate, None
+        assert plan is not None
+        self._parameters, given = None, (x, t)
+        if type(x) is not np.ndarray or x.dtype is not self._dtype or self._standardises:
+            x = network.prepared(x)
+        if type(t) is not np.ndarray or t.dtype is not INT64 or t.ndim != 1 or not self._takes_labels:
+            t = network.objective.targets(self._logits_like(x), t)
+        if sample_weight is not None or not self._is_plain_mean:
+            objective, logits = network.objective, self._logits_like(x)
+            weights = objective.row_weights((len(x),), sample_weight, objective.counts(logits, objective.targets(logits, t)))
+        if not update:
+            return plan.loss_and_gradient(network.parameters, x, t, weights, self.rng, out=self.gradient)
+        count, parameters = state["count"], network.parameters
+        loss = plan.run(
+            parameters, state["mean"], state["mean_square"], self._last_good, x, t, weights, self.rng,
+            plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP, self._adam,
+            rate(count) if callable(rate) else rate, count + 1,
         )  # fmt: skip
-        if not math.isfinite(loss):
-            self.diverged(x, t, sample_weight)
-        if snapshot:
-            self._last_good, self._previous = self._previous, self._last_good
-        state["count"] = self.count = count + 1
-        self.gradient_norm = math.nan
+        if plan.is_repeatable and x is given[0] and t is given[1]:
+            self._parameters = parameters
         return loss
 
-    def _planned(self, x: Array, t: Array, sample_weight: object) -> tuple[Array, Array, Array, Array | None]:
-        """(parameters, x, t, row weights) as the compiled step takes them; shapes and labels it checks itself."""
+    def _logits_like(self, x: Array) -> Array:
+        """Something of the logits' shape: a loss that checks targets needs no values for that."""
         network = self.network
-        parameters = network.parameters
-        if not (self._takes_raw and type(x) is np.ndarray and x.dtype == parameters.dtype and x.ndim == 2):
-            x = network.prepared(x)
-        if not (self._takes_labels and type(t) is np.ndarray and t.ndim == 1 and t.dtype.kind == "i"):
-            t = self._checked_targets(len(x), t)
-        return parameters, x, t, None if sample_weight is None else network.objective.row_weights((len(x),), sample_weight)
-
-    def _checked_targets(self, examples: int, t: Array) -> Array:
-        """Targets as the loss checks them, against logits that need no values for that."""
-        network = self.network
-        outputs = network.chain.out_shape(network.in_shape)
-        return network.objective.targets(np.broadcast_to(network.dtype.type(0), (examples, *outputs)), t)
+        return np.broadcast_to(network.dtype.type(0), (len(x), *network.chain.out_shape(network.in_shape)))
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:
         """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""
         if not np.isfinite(self.network.parameters).all():
             self.diverged(x[:1], t[:1])
 
-    def diverged(self, x: Array, t: Array, sample_weight: object = None, rng: np.random.Generator | None = None) -> NoReturn:
-        """Go back to the last good weights and raise `DivergenceError` naming what is not finite on these examples."""
+    def diverged(self, x: Array, t: Array, sample_weight: object = None, drawn: Mapping[str, Any] | None = None) -> NoReturn:
+        """Go back to the last good weights and raise `DivergenceError` naming what is not finite on these examples.
+
+        `drawn`: the state of the generator's bits before dropout's numbers were drawn.
+        """
+        rng = None if drawn is None else copy.deepcopy(self.rng)
+        if rng is not None and drawn is not None:
+            rng.bit_generator.state = drawn
         place = first_not_finite(self.network, x, to_numpy(t, "t"), sample_weight, rng) or "the sum of the gradient's squares"
         self.network.parameters = self._last_good
         raise DivergenceError(

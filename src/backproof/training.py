@@ -11,6 +11,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
+from backproof.kernels import blas
 from backproof.layers.base import require_count, require_number
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
@@ -19,7 +20,7 @@ from backproof.plan import obstacle
 from backproof.step import TrainingStep
 
 _ROWS_AT_ONCE = 8192
-_WORTH_COMPILING = 30.0  # seconds: compiling takes about ten, once
+_WORTH_COMPILING = 1.0  # seconds by the layers
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Record:
 
     train_loss is the mean over the epoch's batches as they were trained on (dropout included, penalty included);
     validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is that of the epoch's
-    last step. seconds counts from the start of training.
+    last step. seconds counts from the start of the first epoch; what must be compiled is compiled before.
     """
 
     epoch: int
@@ -96,7 +97,8 @@ def train(
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
     iteration an epoch. `validation` is a pair (x, t). `metrics` maps names to functions of (logits, targets); they are reported
     as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a plain
-    network (see `TrainingStep`), False the layers; by default it is taken where training would last long enough to gain from it.
+    network (see `TrainingStep`), False the layers. By default it is taken if there is one and training by the layers would last
+    about a second or more: a matter of the sizes alone, not of what is compiled already, so that a result never depends on that.
 
     Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
     weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
@@ -125,11 +127,11 @@ def train(
     rng = np.random.default_rng(seed)
     if not network.is_initialised:
         network.initialise(inputs, rng)
-    prepared = network.prepared(inputs)
-    require_finite(prepared, f"x as {network.dtype}")
-    if not network.standardises:
-        inputs = prepared  # cast once, not in every batch; what is standardised is so on its way in, from the data as they are
-    watch = _Watch(network, (inputs, targets), held_out, default_metrics(network.objective) if metrics is None else metrics)
+    inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
+    require_finite(inputs, f"x as {network.dtype}")
+    held_out = None if held_out is None else (network.prepared(held_out[0]), held_out[1])
+    network = network.behind_standardising()
+    step = None
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
 
@@ -137,16 +139,18 @@ def train(
     else:
         if compiled is None:
             compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
-        step = watch.step = TrainingStep(network, optimizer, rng, compiled=compiled)
+        step = TrainingStep(network, optimizer, rng, compiled=compiled)
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
+    metrics = default_metrics(network.objective) if metrics is None else metrics
+    watch = _Watch(network, (inputs, targets), held_out, metrics, step)
     records = (watch.record(epoch, *result) for epoch, result in enumerate(passes, 1))
     return _stopping(network, records, early_stopping)
 
 
 def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> float:
-    """Seconds that training by layers takes, roughly: so many steps of some fixed cost and six operations a parameter and row."""
+    """Seconds that training by the layers takes, roughly: a fixed cost a layer, and six operations a parameter and example."""
     steps = epochs * -(-examples // batch_size)
-    return steps * 2e-4 + 6.0 * epochs * examples * network.parameters.size / 5e10
+    return steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
 
 
 def _pair(validation: object) -> tuple[object, object]:
@@ -191,10 +195,11 @@ class _Watch:
         training: tuple[Array, Array],
         held_out: tuple[Array, Array] | None,
         metrics: Mapping[str, Metric],
+        step: TrainingStep | None,
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
+        self.step = step  # what to go back with when the numbers have run away
         self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
-        self.step: TrainingStep | None = None  # what to go back with when the numbers have run away
         self.started = time.perf_counter()
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
@@ -202,7 +207,7 @@ class _Watch:
         values: dict[str, float] = {}
         validation_loss = None
         if self.metrics or self.held_out is not None:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), blas.few(2.0 * min(len(x), _ROWS_AT_ONCE) * self.network.parameters.size):
                 z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
             values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
             loss = self.network.objective.reduced(z, t)[0]

@@ -302,3 +302,7 @@ def test_the_blas_gets_its_threads_back_and_errors_come_through():
             share(task, 50)
         assert max(seen) == 1
     assert sizes() == before
+    for operations, sizes_meanwhile in ((1e4, before), (1e6, [1] * len(before)), (1e9, before)):
+        with blas.few(operations):
+            assert sizes() == sizes_meanwhile
+    assert sizes() == before

@@ -10,6 +10,11 @@ cache the pass is bound by memory: it reads four arrays and writes three, once.
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
 
 from backproof.arrays import Array
 from backproof.kernels.compiled import compiled, entry, get, put, rounded, start_of
@@ -39,12 +44,17 @@ def corrections(lr: float, b1: float, b2: float, step: int) -> tuple[float, floa
     return lr / (1.0 - b1**step), 1.0 / math.sqrt(1.0 - b2**step)
 
 
-@entry()
-def adam_(
+def _adam(
     parameters: Array, gradient: Array, mean: Array, mean_square: Array, learning_rate: float, b1: float, b2: float, eps: float,
-    step: int, weight_decay: float = 0.0,
+    step: int, weight_decay: float,
 ) -> None:  # fmt: skip
-    """Step number `step` (the first is 1) on all parameters, in place; contiguous vectors of one dtype."""
     rate, root = corrections(learning_rate, b1, b2, step)
     p, m, v, g = start_of(parameters), start_of(mean), start_of(mean_square), start_of(gradient)
     adam_run(p, 0, m, v, g, 0, parameters.size, rate, b1, b2, eps, root, learning_rate * weight_decay)
+
+
+@cache
+def adam_(dtype: np.dtype[Any]) -> Any:
+    """Step number `step` (the first is 1) on all parameters, in place, for contiguous vectors of one dtype; arguments by place."""
+    vector, i, d = types.Array(types.float32 if dtype == np.float32 else types.float64, 1, "C"), types.int64, types.float64
+    return entry(types.none(vector, vector, vector, vector, d, d, d, d, i, d), f"Adam for {dtype}")(_adam)

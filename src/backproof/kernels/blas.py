@@ -3,7 +3,8 @@
 The threads of a BLAS wait for each other every few hundred terms of a sum, by spinning. A product with a sum over 131,072 classes
 was seen to take thirty times as long as soon as another process wanted one of two processors: each wait then lasts until the
 scheduler comes round. Threads that take tasks from a list as they become free do not wait until the list is empty. And a BLAS whose
-threads still spin after its product would be in the way of the kernel that comes next.
+threads still spin after its product would be in the way of the kernel that comes next. Small products gain so little from a second
+thread that they are made on one (`few`): a training step of a millisecond was seen to take fifteen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -21,6 +22,10 @@ import numpy as np
 from backproof.kernels import team
 
 Share = Callable[[Callable[[int], None], int], None]
+
+
+WORTH_THREADS = 3e7  # operations of a product below which a second thread takes longer to wait for than to be of use
+ALONE_ANYWAY = 4e5  # operations below which a BLAS takes one thread by itself
 
 
 @cache
@@ -32,7 +37,8 @@ def _pools() -> Any:
 
 
 _lock = threading.Lock()
-_users: list[Any] = []  # one entry for each call under way; the first holds what puts the pools' sizes back
+_calls = 0  # under way
+_sizes: list[int] = []  # of the pools, before the first of them
 
 
 @contextmanager
@@ -41,20 +47,31 @@ def shared() -> Iterator[Share]:
 
     Its size is one for the whole process: of several calls at a time, the first sets it, and the last puts it back.
     """
+    global _calls
     with _lock:
-        if not _users:
-            size = max((pool["num_threads"] for pool in _pools().info()), default=1)
-            _users.append((size, _pools().limit(limits=1) if size > 1 else None))
-        else:
-            _users.append(_users[0])
-        size = _users[0][0]
+        if _calls == 0:
+            _sizes[:] = [pool.num_threads or 1 for pool in _pools().lib_controllers]
+            _resize([1] * len(_sizes))
+        _calls += 1
+        size = max(_sizes, default=1)
     try:
         yield lambda task, tasks: _share(task, tasks, min(size, team.processors(), tasks))
     finally:
         with _lock:
-            _, limit = _users.pop()
-            if not _users and limit is not None:
-                limit.restore_original_limits()
+            _calls -= 1
+            if _calls == 0:
+                _resize(_sizes)
+
+
+def _resize(sizes: list[int]) -> None:
+    for pool, before, size in zip(_pools().lib_controllers, _sizes, sizes, strict=True):
+        if before != 1:
+            pool.set_num_threads(size)
+
+
+def few(operations: float) -> AbstractContextManager[Any]:
+    """For products of at most so many operations: the BLAS keeps to one thread if more would be of no use."""
+    return shared() if ALONE_ANYWAY < operations < WORTH_THREADS else nullcontext()
 
 
 def alone(task: Callable[[int], None], tasks: int) -> None:

@@ -2,11 +2,17 @@
 
 Loops are compiled with the fast-math flags `contract` and `nsz` only: a multiplication and an addition may become one fused
 operation and the sign of zero is free, but nan and infinity keep their meaning and sums keep their order.
+
+What is not on the disk yet takes seconds to compile. That is announced: in the log "backproof" (level INFO), or, if nobody reads
+that, on standard error where a person is watching.
 """
 # mypy: disable-error-code="import-untyped, no-untyped-call"
 
 from __future__ import annotations
 
+import logging
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +21,7 @@ from typing import Any, TypeVar, cast
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, event
 from numba.extending import intrinsic as numba_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,8 +38,32 @@ def compiled(*, inline: bool = False) -> Callable[[F], F]:
     return cast("Callable[[F], F]", njit(**OPTIONS, **options))
 
 
-def entry(signature: Any = None) -> Callable[[F], F]:
-    """Compile what Python calls and keep it on disk: for the given types at once, or for those it is first called with.
+class _Announcement(event.Listener):
+    """Says when the compilation of a function begins, and how long it took. Of its parts, compiled meanwhile, nothing is said."""
+
+    def __init__(self, dispatcher: Any, what: str) -> None:
+        self.dispatcher, self.what, self.began = dispatcher, what, 0.0
+        self.log = logging.getLogger("backproof")
+        self.is_watched = not self.log.isEnabledFor(logging.INFO) and sys.stderr is not None
+        self.is_watched = self.is_watched and (sys.stderr.isatty() or hasattr(sys, "ps1"))
+
+    def on_start(self, happened: Any) -> None:
+        if happened.data["dispatcher"] is self.dispatcher:
+            self.began = time.perf_counter()
+            self.log.info("compiling %s, once on this machine; it takes some seconds", self.what)
+            if self.is_watched:
+                print(f"backproof: compiling {self.what}, once on this machine ...", end="", file=sys.stderr, flush=True)
+
+    def on_end(self, happened: Any) -> None:
+        if happened.data["dispatcher"] is self.dispatcher:
+            seconds = time.perf_counter() - self.began
+            self.log.info("compiled %s in %.1f s", self.what, seconds)
+            if self.is_watched:
+                print(f" {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def entry(signature: Any, what: str) -> Callable[[F], F]:
+    """Compile what Python calls, for the given types, and keep it on disk; `what` it is called when that is announced.
 
     Numba renews what it kept when the function's own file changes. What the function calls lies in other files of this folder and
     of those in it, so the stamp of all of them takes that one's place.
@@ -44,9 +74,9 @@ def entry(signature: Any = None) -> Callable[[F], F]:
         files = [file.stat() for file in sorted(Path(__file__).parent.rglob("*.py"))]
         with suppress(AttributeError):  # not part of Numba's interface: without it, its own stamp stays
             dispatcher._cache._cache_file._source_stamp = tuple((file.st_mtime_ns, file.st_size) for file in files)
-        if signature is not None:
+        with event.install_listener("numba:compile", _Announcement(dispatcher, what)):  # what comes from the disk is no such event
             dispatcher.compile(signature)
-            dispatcher.disable_compile()
+        dispatcher.disable_compile()
         return cast("F", dispatcher)
 
     return compile_

@@ -19,6 +19,7 @@ import math
 from backproof.arrays import Array
 from backproof.kernels.adam import adam_run, corrections
 from backproof.kernels.compiled import atomic_add, atomic_exchange_if, atomic_read, compiled, get, pause, pointer_at, put, start_of
+from backproof.kernels.panel_dropout import drop
 from backproof.kernels.panel_losses import (
     BINARY,
     LABELS,
@@ -29,22 +30,28 @@ from backproof.kernels.panel_losses import (
     softmax_probabilities,
 )
 from backproof.kernels.panels import flip_panel, forward_product, input_product, load_panel, row_sum, weight_product
+from backproof.kernels.penalty import add_multiple, sum_of_squares
 from backproof.kernels.pointwise import activate, multiply_slope
 from backproof.kernels.rows import width_of
 
 # The table of integers that describes a network. Numbers that threads change lie on cache lines of their own.
 LAYERS, LOSS, PACK, PACK_SIZE, GRADIENT, GRADIENT_SIZE, LOSSES, SCRATCH, SCRATCH_SIZE, CHUNK, TEAM = range(11)
-DOUBLES, WEIGHTS, WORK, FIRST, SECOND, THIRD = range(11, 17)  # addresses; the last three of parameters and moments, or the gradient
+DOUBLES, WEIGHTS, WORK, DRAWS = range(11, 15)  # addresses
+FIRST, SECOND, THIRD, PREVIOUS = range(15, 19)  # addresses: parameters; moments, or the gradient twice; the parameters before
+EXAMPLES = 25  # that everything is prepared for
+RATES, PENALTY, CLASSES, ADAM, DRAWN, DRAWN_SIZE = range(19, 25)  # places: of doubles, and of the numbers drawn for a panel
 NEXT_PANELS, DONE_PANELS, NEXT_ROWS, BAD_LABEL, TICKETS = 32, 40, 48, 56, 64
+ALL_GOOD, OTHER_SHAPE = -1, -2  # instead of the row of a bad label
 MEMBERS = 16  # at most so many threads
 FIRST_LAYER = TICKETS + 8 * MEMBERS
-INPUTS, OUTPUTS, WEIGHT, BIAS, CODE, INPUT, FLIPPED, DELTA, SLOPE, ROWS, FIELDS = range(11)
+INPUTS, OUTPUTS, WEIGHT, BIAS, CODE, INPUT, FLIPPED, DELTA, SLOPE, ROWS, DROPPED, FIELDS = range(12)  # SLOPE, DROPPED, BIAS: or -1
+GRADIENT_ONLY, UPDATE, UPDATE_AND_KEEP = range(3)  # what a step does; the last writes the parameters before to PREVIOUS
 
 
 @compiled(inline=True)
 def forward_backward(
     table: Array, doubles: Array, work: Array, p: Array, x: Array, labels: Array, targets: Array, weights: Array,
-    examples: int, first: int, last: int, member: int,
+    draws: Array, examples: int, first: int, last: int, member: int,
 ) -> None:  # fmt: skip
     """Panels first <= . < last: activations, the loss of each panel, and dE/dz of every layer."""
     width = width_of(work)
@@ -62,13 +69,17 @@ def forward_backward(
         y0 = get(table, following + INPUT) if following < end else get(table, layer + DELTA)
         forward_product(p, get(table, layer + WEIGHT), outputs, inputs, work, get(table, layer + INPUT), work, y0, first, last)
         for panel in range(first, last):
-            at, s0 = panel * outputs * width, get(table, layer + SLOPE)
-            activate(code, get(doubles, number), p, get(table, layer + BIAS), work, y0 + at, s0 + at, outputs)
+            at, s0 = y0 + panel * outputs * width, get(table, layer + SLOPE)
+            s0 += panel * outputs * width if s0 >= 0 else 0
+            activate(code, get(doubles, number), p, get(table, layer + BIAS), work, at, s0, outputs)
+            if get(table, layer + DROPPED) >= 0:
+                start, u0 = get(table, layer + DROPPED) * examples, get(table, DRAWN) + member * get(table, DRAWN_SIZE)
+                drop(get(doubles, get(table, RATES) + number), draws, start, examples, outputs, panel, u0, work, at, s0)
             if following < end:
                 flip_panel(work, y0, outputs, panel, get(table, following + FLIPPED), panels)
 
     layer = end - FIELDS
-    outputs, e0 = get(table, layer + OUTPUTS), get(table, SCRATCH) + member * get(table, SCRATCH_SIZE)
+    outputs, e0, f0 = get(table, layer + OUTPUTS), get(table, SCRATCH) + member * get(table, SCRATCH_SIZE), get(table, CLASSES)
     for panel in range(first, last):
         z0, n0 = get(table, layer + DELTA) + panel * outputs * width, panel * width
         count = min(width, examples - n0)
@@ -80,9 +91,9 @@ def forward_backward(
                     good = False
                     put(table, BAD_LABEL, n)
             if good:
-                value = softmax_labels(work, z0, outputs, labels, n0, count, weights, doubles, e0)
+                value = softmax_labels(work, z0, outputs, labels, n0, count, weights, doubles, e0, f0)
         elif get(table, LOSS) == PROBABILITIES:
-            value = softmax_probabilities(work, z0, outputs, targets, n0, count, weights, doubles, e0)
+            value = softmax_probabilities(work, z0, outputs, targets, n0, count, weights, doubles, e0, f0)
         elif get(table, LOSS) == BINARY:
             value = sigmoid_binary(work, z0, outputs, targets, n0, count, weights)
         else:
@@ -98,24 +109,25 @@ def forward_backward(
         input_product(p, get(table, layer + WEIGHT), outputs, inputs, work, get(table, layer + DELTA), work, d0, first, last, pack0)
         for panel in range(first, last):
             at = panel * inputs * width
-            multiply_slope(code, get(doubles, number - 1), work, x0 + at, s0 + at, d0 + at, inputs)
+            multiply_slope(code, get(doubles, number - 1), work, x0 + at, s0 + at if s0 >= 0 else s0, d0 + at, inputs)
 
 
 def step(
-    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, update: bool,
-    learning_rate: float, b1: float, b2: float, eps: float, number: int, decay: float,
+    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, action: int,
+    learning_rate: float, number: int,
 ) -> float:  # fmt: skip
     """The step as its leader (member 0) and its helpers run it; the leader's result is the loss.
 
-    With `update`, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
-    is changed.
+    With an update, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
+    is changed. Where a batch has another shape than the table is prepared for, it is nan.
     A helper's ticket is 0 when closed, 2 generation when open, 2 generation + 1 when taken; without the ticket of this very step
     it leaves everything alone.
     """
     table, x, examples = start_of(facts), start_of(inputs), len(inputs)
     doubles, weights = pointer_at(table, DOUBLES, 0.0), pointer_at(table, WEIGHTS, 0.0)
     work, p = pointer_at(table, WORK, x), pointer_at(table, FIRST, x)
-    m, v = pointer_at(table, SECOND, x), pointer_at(table, THIRD, x)
+    m, v, before = pointer_at(table, SECOND, x), pointer_at(table, THIRD, x), pointer_at(table, PREVIOUS, x)
+    l2, end = get(doubles, get(table, PENALTY)), FIRST_LAYER + FIELDS * get(table, LAYERS)
     chunk, members, width = get(table, CHUNK), get(table, TEAM), width_of(x)
     panels = (examples + width - 1) // width
     chunks = (panels + chunk - 1) // chunk
@@ -123,7 +135,18 @@ def step(
         put(table, NEXT_PANELS, 0)
         put(table, DONE_PANELS, 0)
         put(table, NEXT_ROWS, 0)
-        put(table, BAD_LABEL, -1)
+        put(table, BAD_LABEL, ALL_GOOD)
+        if examples != get(table, EXAMPLES) or inputs.shape[1] != get(table, FIRST_LAYER + INPUTS):
+            put(table, BAD_LABEL, OTHER_SHAPE)
+        if len(labels) != examples and get(table, LOSS) == LABELS:
+            put(table, BAD_LABEL, OTHER_SHAPE)
+        if get(table, BAD_LABEL) == OTHER_SHAPE:
+            return math.nan
+        if l2 != 0.0:
+            squares = 0.0
+            for layer in range(FIRST_LAYER, end, FIELDS):
+                squares += sum_of_squares(p, get(table, layer + WEIGHT), get(table, layer + INPUTS) * get(table, layer + OUTPUTS))
+            put(doubles, get(table, PENALTY) + 1, 0.5 * l2 * squares)
         for helper in range(1, members):
             atomic_exchange_if(table, TICKETS + 8 * helper, 0, 2 * generation)
     elif not atomic_exchange_if(table, TICKETS + 8 * member, 2 * generation, 2 * generation + 1):
@@ -134,22 +157,25 @@ def step(
     while turn < chunks:
         last = min(panels, (turn + 1) * chunk)
         forward_backward(
-            table, doubles, work, p, x, start_of(labels), start_of(targets), weights, examples, turn * chunk, last, member
-        )
+            table, doubles, work, p, x, start_of(labels), start_of(targets), weights, pointer_at(table, DRAWS, x), examples,
+            turn * chunk, last, member,
+        )  # fmt: skip
         atomic_add(table, DONE_PANELS, 1)
         turn = atomic_add(table, NEXT_PANELS, 1)
     while atomic_read(table, DONE_PANELS) < chunks:
         pause()
-    loss = 0.0
+    loss = get(doubles, get(table, PENALTY) + 1)
     for panel in range(panels):
         loss += get(doubles, get(table, LOSSES) + panel)
 
     # Take blocks of rows until none is left: their gradient at g0, that of their biases behind it, and what is done with both.
+    adam = get(table, ADAM)
+    b1, b2, eps, decay = get(doubles, adam), get(doubles, adam + 1), get(doubles, adam + 2), get(doubles, adam + 3)
     rate, root = corrections(learning_rate, b1, b2, number)
     g0 = get(table, GRADIENT) + member * get(table, GRADIENT_SIZE)
     turn = atomic_add(table, NEXT_ROWS, 1)
     passed = 0
-    for layer in range(FIRST_LAYER, FIRST_LAYER + FIELDS * get(table, LAYERS) if math.isfinite(loss) else 0, FIELDS):
+    for layer in range(FIRST_LAYER, end if math.isfinite(loss) else 0, FIELDS):
         wide, outputs, block = get(table, layer + INPUTS), get(table, layer + OUTPUTS), get(table, layer + ROWS)
         d0, w0, b0 = get(table, layer + DELTA), get(table, layer + WEIGHT), get(table, layer + BIAS)
         blocks = (outputs + block - 1) // block
@@ -158,12 +184,17 @@ def step(
             rows = min(block, outputs - o)
             count = rows * wide
             weight_product(work, d0, outputs, o, rows, get(table, layer + FLIPPED), wide, panels, g0)
+            if l2 != 0.0:
+                add_multiple(work, g0, l2, p, w0 + o * wide, count)
             if b0 >= 0:
                 for r in range(rows):
                     put(work, g0 + count + r, row_sum(work, d0 + (o + r) * width, outputs * width, panels))
             for part in range(2 if b0 >= 0 else 1):
                 to, of, size = (w0 + o * wide, g0, count) if part == 0 else (b0 + o, g0 + count, rows)
-                if update:
+                if action == UPDATE_AND_KEEP:
+                    for j in range(to, to + size):
+                        put(before, j, get(p, j))
+                if action != GRADIENT_ONLY:
                     adam_run(p, to, m, v, work, of, size, rate, b1, b2, eps, root, learning_rate * decay)
                 else:
                     for j in range(size):

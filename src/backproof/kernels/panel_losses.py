@@ -6,8 +6,10 @@ d_i = z_i - z_k, s = sum over i != k of exp(d_i), T = sum(t):
     loss = T log1p(s) + sum_i t_i (-d_i)
     g_i = T exp(d_i) / (1 + s) - t_i        g_k = (sum over j != k of t_j) - T s / (1 + s)
 
-where g_k is written without the cancellation in T h_k - t_k: for a confident right answer it is -s / (1 + s). Examples lie along
-the vector lanes, so that even three classes fill the vectors. A nan in the scores of an example makes its loss nan.
+where g_k is written without the cancellation in T h_k - t_k: for a confident right answer it is -s / (1 + s). Smoothing e and
+class weights c make targets q into t_i = base_i + own_i q_i, base_i = c_i e / classes and own_i = c_i (1 - e), which stand in the
+scratch from f0 on, base before own. Examples lie along the vector lanes, so that even three classes fill the vectors. A nan in the
+scores of an example makes its loss nan.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from backproof.kernels.pointwise import exp_negative, log1p_positive
 from backproof.kernels.rows import load, load_wide, splat_wide, store, where_equal, where_greater, wide, width_of
 
 LABELS, PROBABILITIES, BINARY, SQUARED = range(4)
+ROWS = 6  # of scratch behind the exponentials
 CODES = {"softmax_cross_entropy": LABELS, "sigmoid_binary_cross_entropy": BINARY, "half_squared_error": SQUARED}
 
 
@@ -36,7 +39,10 @@ def clear_rest(z: Array, z0: int, outputs: int, count: int) -> None:
 
 @compiled()
 def shifted_exponentials(z: Array, z0: int, classes: int, scratch: Array, e0: int) -> None:
-    """To scratch: the exponentials [class, lane] from e0 on, then four rows: the largest score, its class, s, log1p(s)."""
+    """To scratch: the exponentials [class, lane] from e0 on, then four rows: the largest score, its class, s, log1p(s).
+
+    Behind them is room for ROWS - 4 more.
+    """
     width = width_of(z)
     behind = e0 + classes * width
     top = wide(load(z, z0))
@@ -58,26 +64,49 @@ def shifted_exponentials(z: Array, z0: int, classes: int, scratch: Array, e0: in
 
 @compiled()
 def softmax_labels(
-    z: Array, z0: int, classes: int, labels: Array, n0: int, count: int, weights: Array, scratch: Array, e0: int
+    z: Array, z0: int, classes: int, labels: Array, n0: int, count: int, weights: Array, scratch: Array, e0: int, f0: int
 ) -> float:
-    """Softmax with cross-entropy against labels: t is 1 at the label, so g at the label is -s / (1 + s) or h - 1 <= -1/2."""
+    """Softmax with cross-entropy against labels: t_i = base_i, and own_i more at the label, whose g alone could cancel."""
     width = width_of(z)
     behind = e0 + classes * width
     shifted_exponentials(z, z0, classes, scratch, e0)
+    top, which = load_wide(scratch, behind, z), load_wide(scratch, behind + width, z)
+    zero = splat_wide(z, 0.0)
+    spread, lost, rest = 0.0, zero, zero  # sums of the bases, of what they cost, of those beside the largest score
+    for c in range(classes):
+        base = get(scratch, f0 + c)
+        if base != 0.0:
+            spread += base
+            lost += (top - wide(load(z, z0 + c * width))) * base
+            rest += where_equal(which, splat_wide(z, float(c)), zero, splat_wide(z, base))
+    store(scratch, behind + 4 * width, lost)
+    store(scratch, behind + 5 * width, rest)
     sum_of_rows = 0.0
     for lane in range(width):
-        s, share = get(scratch, behind + 2 * width + lane), 0.0
+        mass, share = 0.0, 0.0
         if lane < count:
             label, w = get(labels, n0 + lane), get(weights, n0 + lane)
-            at = e0 + label * width + lane
+            own = get(scratch, f0 + classes + label)
+            mass = spread + own
             sum_of_rows += w * (
-                get(scratch, behind + 3 * width + lane) + (get(scratch, behind + lane) - get(z, z0 + label * width + lane))
+                mass * get(scratch, behind + 3 * width + lane)
+                + own * (get(scratch, behind + lane) - get(z, z0 + label * width + lane))
+                + get(scratch, behind + 4 * width + lane)
             )
-            # (1 + s) times the gradient at the label takes the exponential's place; all are divided below
-            put(scratch, at, -s if get(scratch, behind + width + lane) == label else get(scratch, at) - (1.0 + s))
-            share = w / (1.0 + s)
-        put(scratch, behind + lane, share)
-    shares = load_wide(scratch, behind, z)
+            share = w / (1.0 + get(scratch, behind + 2 * width + lane))
+        put(scratch, behind + lane, mass)
+        put(scratch, behind + 4 * width + lane, share)
+    mass_row, above = load_wide(scratch, behind, z), load_wide(scratch, behind + 2 * width, z) + 1.0
+    for c in range(classes):  # (1 + s) times the gradient, before what the label adds
+        store(scratch, e0 + c * width, load_wide(scratch, e0 + c * width, z) * mass_row - above * get(scratch, f0 + c))
+    for lane in range(count):
+        label, s = get(labels, n0 + lane), get(scratch, behind + 2 * width + lane)
+        at = e0 + label * width + lane
+        if get(scratch, behind + width + lane) == label:
+            put(scratch, at, get(scratch, behind + 5 * width + lane) * (1.0 + s) - get(scratch, behind + lane) * s)
+        else:
+            put(scratch, at, get(scratch, at) - get(scratch, f0 + classes + label) * (1.0 + s))
+    shares = load_wide(scratch, behind + 4 * width, z)
     for c in range(classes):
         store(z, z0 + c * width, load_wide(scratch, e0 + c * width, z) * shares)
     return sum_of_rows
@@ -85,9 +114,9 @@ def softmax_labels(
 
 @compiled()
 def softmax_probabilities(
-    z: Array, z0: int, classes: int, targets: Array, n0: int, count: int, weights: Array, scratch: Array, e0: int
+    z: Array, z0: int, classes: int, targets: Array, n0: int, count: int, weights: Array, scratch: Array, e0: int, f0: int
 ) -> float:
-    """Softmax with cross-entropy against probabilities (or any weights t >= 0); a class with t = 0 costs nothing."""
+    """Softmax with cross-entropy against probabilities (or any weights) q: t_i = base_i + own_i q_i; where t = 0, no cost."""
     width = width_of(z)
     behind = e0 + classes * width
     shifted_exponentials(z, z0, classes, scratch, e0)
@@ -97,7 +126,7 @@ def softmax_probabilities(
         largest = np.int64(get(scratch, behind + width + lane))
         mass, rest, lost = 0.0, 0.0, 0.0
         for c in range(classes):
-            t = np.float64(get(targets, (n0 + lane) * classes + c))
+            t = get(scratch, f0 + c) + get(scratch, f0 + classes + c) * get(targets, (n0 + lane) * classes + c)
             mass += t
             if c != largest:
                 rest += t
@@ -106,9 +135,12 @@ def softmax_probabilities(
         sum_of_rows += w * (mass * get(scratch, behind + 3 * width + lane) + lost)
         share = mass / (1.0 + s)
         for c in range(classes):
-            h = share * get(scratch, e0 + c * width + lane)
-            g = rest - share * s if c == largest else h - get(targets, (n0 + lane) * classes + c)
-            put(z, z0 + c * width + lane, w * g)
+            t = get(scratch, f0 + c) + get(scratch, f0 + classes + c) * get(targets, (n0 + lane) * classes + c)
+            put(
+                z,
+                z0 + c * width + lane,
+                w * (rest - share * s if c == largest else share * get(scratch, e0 + c * width + lane) - t),
+            )
     clear_rest(z, z0, classes, count)
     return sum_of_rows
 

@@ -103,21 +103,30 @@ def row_sum(dy: Array, at: int, step: int, panels: int) -> float:
 
 
 @compiled()
-def load_panel(x: Array, examples: int, inputs: int, p: int, out: Array, x0: int, f0: int, panels: int) -> None:
-    """Rows of x (examples, inputs) to panel p at x0, and to the flipped panels at f0; missing examples become zeros."""
+def to_panel(x: Array, start: int, examples: int, features: int, p: int, out: Array, x0: int) -> None:
+    """Rows of x[start:] (examples, features) to panel p, at x0; missing examples become zeros."""
     width = width_of(out)
     half = width // 2
     begin = p * width
     count = min(width, examples - begin)
-    whole = inputs // half * half if count == width else 0
+    whole = features // half * half if count == width else 0
     for j in range(0, whole, half):
         for lane in range(0, width, half):
-            transpose(x, (begin + lane) * inputs + j, inputs, out, x0 + (p * inputs + j) * width + lane, width)
-    for j in range(whole, inputs):
-        at = x0 + (p * inputs + j) * width
+            transpose(x, start + (begin + lane) * features + j, features, out, x0 + j * width + lane, width)
+    for j in range(whole, features):
+        at = x0 + j * width
         store(out, at, splat(out, 0.0))
         for lane in range(count):
-            put(out, at + lane, get(x, (begin + lane) * inputs + j))
+            put(out, at + lane, get(x, start + (begin + lane) * features + j))
+
+
+@compiled()
+def load_panel(x: Array, examples: int, inputs: int, p: int, out: Array, x0: int, f0: int, panels: int) -> None:
+    """Rows of x (examples, inputs) to panel p of those at x0, and to the flipped panels at f0; missing examples become zeros."""
+    width = width_of(out)
+    begin = p * width
+    count = min(width, examples - begin)
+    to_panel(x, runtime(0), examples, inputs, p, out, x0 + p * inputs * width)
     for n in range(width):
         at, source = f0 + (begin + n) * width, (begin + n) * inputs
         for i in range(0, inputs, width):

@@ -172,14 +172,19 @@ _softplus, _gelu_tanh, _gelu = _row_sweep(softplus_row), _row_sweep(gelu_tanh_ro
 
 @compiled()
 def activate(code: int, leak: float, bias: Array, b0: int, y: Array, y0: int, s0: int, features: int) -> None:
-    """One panel: y = f(y + bias), slopes to s0; b0 < 0 means no bias. Comparisons are such that nan stays nan."""
+    """One panel: y = f(y + bias), slopes to s0; b0 < 0 means no bias. Comparisons are such that nan stays nan.
+
+    s0 < 0: slopes are not kept, since they can be read off the values.
+    """
     count = features * width_of(y)
-    zero, left = splat(y, 0.0), splat(y, 1.0 if code == IDENTITY else leak if code == LEAKY_RELU else 0.0)
+    zero, one, left = splat(y, 0.0), splat(y, 1.0), splat(y, 1.0 if code == IDENTITY else leak if code == LEAKY_RELU else 0.0)
     for o in range(features):
         z = load(y, y0 + o * width_of(y))
         if b0 >= 0:
             z += get(bias, b0 + o)
         if code <= LEAKY_RELU:
+            if s0 >= 0:
+                store(y, s0 + o * width_of(y), where_greater(z, zero, one, left))
             z = where_greater(z, zero, z, left * z)
         store(y, y0 + o * width_of(y), z)
     if code == SIGMOID:
@@ -198,9 +203,9 @@ def activate(code: int, leak: float, bias: Array, b0: int, y: Array, y0: int, s0
 
 @compiled()
 def multiply_slope(code: int, leak: float, y: Array, y0: int, s0: int, d0: int, features: int) -> None:
-    """One panel: dz = dy f'(z). For the rectifiers z > 0 exactly where y > 0 (with a leak >= 0)."""
+    """One panel: dz = dy f'(z). Without kept slopes: for the rectifiers z > 0 exactly where y > 0 (with a leak >= 0)."""
     zero, one, left = splat(y, 0.0), splat(y, 1.0), splat(y, leak if code == LEAKY_RELU else 0.0)
-    if code != IDENTITY:
+    if code != IDENTITY or s0 >= 0:
         for j in range(0, features * width_of(y), width_of(y)):
-            slope = where_greater(load(y, y0 + j), zero, one, left) if code <= LEAKY_RELU else load(y, s0 + j)
+            slope = where_greater(load(y, y0 + j), zero, one, left) if s0 < 0 else load(y, s0 + j)
             store(y, d0 + j, slope * load(y, d0 + j))

@@ -73,7 +73,8 @@ def sweep(function: Callable[..., Any], integers: str, dtype: np.dtype[Any]) -> 
     """The function compiled for a dtype: its first argument is a number of that dtype, then i: integer, b: boolean."""
     kinds = {"i": types.int64, "b": types.boolean, "d": types.float64}
     like = types.float32 if dtype == np.float32 else types.float64
-    return entry(types.none(like, *(kinds[letter] for letter in integers)))(function)
+    what = f"{function.__module__.rpartition('.')[2]}.{function.__name__} of softmax and cross-entropy for {dtype}"
+    return entry(types.none(like, *(kinds[letter] for letter in integers)), what)(function)
 
 
 _spare: list[Array] = []
