@@ -25,7 +25,17 @@ from backproof.data import Streamed, read
 from tests.memory import forget_peak, peak_bytes, resident_bytes
 
 ROWS = 60
-HUGE = [b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\0" * 4, b"\x80\0\0\0", b"999999999999", b"-1", b"nan"]
+HUGE = [
+    b"\xff" * 4,
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\xff" * 8,
+    b"\0" * 4,
+    b"\x80\0\0\0",
+    b"999999999999",
+    b"-1",
+    b"nan",
+]
 SECONDS = 1.0  # of processor time for one file
 
 
@@ -46,7 +56,10 @@ def sound_files(rng: np.random.Generator) -> dict[str, tuple[bytes, str | None]]
     x, t = rng.normal(size=(ROWS, 5)), np.arange(ROWS) % 3
     pixels = rng.integers(0, 256, (ROWS, 6, 6), dtype=np.uint8)
     colours = np.array(["red", "green", ""])[rng.integers(0, 3, ROWS)]
-    lines = [f"{a:.4g},2024-05-{k % 28 + 1:02},{c},{'abc'[label]}" for k, (a, c, label) in enumerate(zip(x[:, 0], colours, t, strict=True))]
+    lines = [
+        f"{a:.4g},2024-05-{k % 28 + 1:02},{c},{'abc'[label]}"
+        for k, (a, c, label) in enumerate(zip(x[:, 0], colours, t, strict=True))
+    ]
     table = pa.table(
         {
             "a": x[:, 0],
@@ -82,7 +95,9 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     for _ in range(int(rng.integers(1, 4))):
         if not data:
             break
-        where = int(rng.choice([rng.integers(len(data)), rng.integers(min(ends, len(data))), max(0, len(data) - 1 - rng.integers(ends))]))
+        where = int(
+            rng.choice([rng.integers(len(data)), rng.integers(min(ends, len(data))), max(0, len(data) - 1 - rng.integers(ends))])
+        )
         match int(rng.integers(7)):
             case 0:
                 data[where] ^= 1 << int(rng.integers(8))
@@ -131,10 +146,15 @@ def read_wholly(source: str, target: str | None, stream: bool) -> None:
 def main(seed: int, count: int, folder: Path) -> None:
     rng = np.random.default_rng(seed)
     files = laid_out(folder, rng)
-    for place, content, source, target in files:  # the sound ones: they must be read, and what is loaded with them counts for nothing
+    for (
+        place,
+        content,
+        source,
+        target,
+    ) in files:  # the sound ones: they must be read, and what is loaded with them counts for nothing
         place.write_bytes(content)
         for stream in (False, True):
-            if not (stream and place.suffix in (".csv", ".tsv", ".gz") or stream and place.name == "packed.npz"):
+            if not ((stream and place.suffix in (".csv", ".tsv", ".gz")) or (stream and place.name == "packed.npz")):
                 read_wholly(source, target, stream)
     forget_peak()
     before, refused, slowest = resident_bytes(), 0, (0.0, "")

@@ -59,7 +59,11 @@ def test_dates_are_seconds(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "options", "message"),
     [
-        (("1", "red"), {}, "line 3, column 'c': expected a number (a column without any number would be taken as categories), received 'red'"),
+        (
+            ("1", "red"),
+            {},
+            "line 3, column 'c': expected a number, received 'red'; if the column holds categories, name it in categorical",
+        ),
         (("", ""), {}, "line 2, column 'c': expected a number, received an empty cell"),
         (("2024-05-01", ""), {}, "line 3, column 'c': expected a date such as 2024-05-01"),
         ([f"id{i}" for i in range(1001)], {}, "column 'c': expected at most 1,000 different values in a categorical column"),

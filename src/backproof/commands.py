@@ -31,9 +31,7 @@ from backproof.training import Record
 MODEL, HISTORY = "model.safetensors", "history.json"
 
 
-def train_command(
-    source: str, target: str | None, settings: Settings, out: Path | None, force: bool, **reading: Any
-) -> int:
+def train_command(source: str, target: str | None, settings: Settings, out: Path | None, force: bool, **reading: Any) -> int:
     """`backproof train`, `reading` being the options of `read`: returns the exit code."""
     folder = _folder(source, out, force)
     console = Console(highlight=False)

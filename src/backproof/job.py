@@ -135,10 +135,10 @@ class Job:
 
     def run(self) -> Iterator[Record]:
         """Train, a record an epoch, watching the held-out examples (they decide nothing)."""
-        s = self.settings
+        s, data = self.settings, _examples(self.train_set)
         return train(
             self.network,
-            *_examples(self.train_set),
+            *(data if isinstance(data, tuple) else (data,)),
             validation=_examples(self.test_set),
             optimizer=self.optimizer,
             epochs=self.epochs,
@@ -174,9 +174,9 @@ class Job:
         return Evaluation(accuracy, loss / int(support.sum()), precision, recall, f1, support, confusion)
 
 
-def _examples(data: Dataset | Streamed) -> tuple[Any, ...]:
-    """As `train` takes them: (x, t), or the one source of batches."""
-    return (data.x, data.labels) if isinstance(data, Dataset) else (data,)
+def _examples(data: Dataset | Streamed) -> tuple[Array, Array] | Streamed:
+    """As `train` takes them: (x, t), or a source of batches."""
+    return (data.x, data.labels) if isinstance(data, Dataset) else data
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -73,7 +73,5 @@ def column_of(reading: Reading, where: str, x: Array) -> int | None:
         return None
     column = int(reading.target)
     if not -x.shape[1] <= column < x.shape[1] or x.shape[1] < 2:
-        raise DataError(
-            f"{where}: expected the target to be one of {x.shape[1]} columns from 0, received {reading.target}"
-        )
-    return column % x.shape[1]
+        raise DataError(f"{where}: expected the target to be one of {x.shape[1]} columns from 0, received {reading.target}")
+    return column % int(x.shape[1])

@@ -71,7 +71,7 @@ def _array(path: Path) -> Array:
         return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _header(file: IO[bytes]) -> tuple[np.dtype[np.generic], Shape]:
+def _header(file: IO[bytes] | gzip.GzipFile) -> tuple[np.dtype[np.generic], Shape]:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _DTYPES or not 1 <= start[3] <= 8:
         raise ValueError(f"it begins with {start.hex(' ')}")

@@ -25,7 +25,7 @@ def labels_from_text(cells: Sequence[str], where: str) -> Array:
         longest = max(map(len, cells), default=0)
         if longest > 18:
             raise DataError(f"{where}: {_EXPECTED}, received a number of {longest} digits")
-        return np.array([int(cell) for cell in cells], dtype=np.int64)
+        return require_labels(np.array([int(cell) for cell in cells], dtype=np.int64), where)
     if all(map(is_number, cells)):
         raise DataError(f"{where}: {_EXPECTED}, received {next(c for c in cells if not _WHOLE.fullmatch(c))}")
     return np.array(cells, dtype=object)  # as an array of fixed width, one long cell would multiply with the rows

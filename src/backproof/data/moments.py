@@ -22,6 +22,7 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
+        self.mean = self._squares = self._low = self._high = np.zeros(0)
 
     def add(self, x: Array) -> None:
         """Take in the rows of x (n, columns)."""
@@ -41,8 +42,10 @@ class Moments:
 
     @property
     def variance(self) -> Array:
-        return self._squares / self.count
+        variance: Array = self._squares / self.count
+        return variance
 
     @property
     def range(self) -> Array:
-        return self._high - self._low
+        spread: Array = self._high - self._low
+        return spread

@@ -117,7 +117,8 @@ class ParquetRows(Rows):
             with foreign(self.path, f"text in column {name!r}"):
                 coded = values.cast(pa.string()).fill_null("").dictionary_encode()
                 values_there, places = coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
-            return self.categories[name].code(values_there)[places]
+            coded_rows: Array = self.categories[name].code(values_there)[places]
+            return coded_rows
         self._require_present(values, name, f"a {kind}", start)
         with foreign(self.path, f"{kind}s in column {name!r}"):
             if kind == "date":

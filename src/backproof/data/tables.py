@@ -34,8 +34,8 @@ class Table:
             values = np.array([float(cell) for cell in cells])
         except ValueError:
             row = next(row for row, cell in enumerate(cells) if not is_number(cell))
-            mixed = " (a column without any number would be taken as categories)" if cells[row] else ""
-            raise self._error(row, name, f"a number{mixed}") from None
+            hint = "; if the column holds categories, name it in categorical" if cells[row] else ""
+            raise self._error(row, name, "a number", hint) from None
         if not np.isfinite(values).all():
             raise self._error(int(np.argmin(np.isfinite(values))), name, "a finite number")
         return values
@@ -47,10 +47,10 @@ class Table:
             raise self._error(values.index(None), name, "a date such as 2024-05-01 or 2024-05-01T12:30:00")
         return np.array(values, dtype=np.float64)
 
-    def _error(self, row: int, name: str, expected: str) -> DataError:
+    def _error(self, row: int, name: str, expected: str, hint: str = "") -> DataError:
         cell = self.columns[name][row]
         shown = repr(cell if len(cell) <= 60 else f"{cell[:60]}...") if cell else "an empty cell"
-        return DataError(f"{self.path}, line {self.lines[row]}, column {name!r}: expected {expected}, received {shown}")
+        return DataError(f"{self.path}, line {self.lines[row]}, column {name!r}: expected {expected}, received {shown}{hint}")
 
 
 class TableRows(Rows):
