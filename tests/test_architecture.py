@@ -17,6 +17,7 @@ SOURCE = Path(backproof.__file__).parent
 LEVELS = [
     ["_errors"],
     ["arrays"],
+    ["source"],
     ["kernels"],
     ["functional"],
     ["torch", "jax"],
@@ -33,7 +34,7 @@ LEVELS = [
     ["saving"],
     ["step", "fullbatch", "export", "doctor"],
     ["progress"],
-    ["resuming"],
+    ["examples", "resuming"],
     ["training"],
     ["job"],
     ["terminal"],

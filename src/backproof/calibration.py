@@ -66,6 +66,19 @@ def reliability(logits: object, labels: object, *, bins: int = 15) -> Reliabilit
     return Reliability(edges, confidence, share, count)
 
 
+def joined(one: Reliability, two: Reliability) -> Reliability:
+    """The diagram of the examples of both, which have the same bins: for data that come in pieces."""
+    if len(one.edges) != len(two.edges):
+        raise ArgumentError(f"joined: expected diagrams of as many bins, received {len(one.edges) - 1} and {len(two.edges) - 1}")
+    examples = one.examples + two.examples
+    with np.errstate(invalid="ignore"):
+        means = [
+            (np.nan_to_num(a) * one.examples + np.nan_to_num(b) * two.examples) / examples
+            for a, b in ((one.confidence, two.confidence), (one.accuracy, two.accuracy))
+        ]
+    return Reliability(one.edges, means[0], means[1], examples)
+
+
 def expected_calibration_error(logits: object, labels: object, *, bins: int = 15) -> float:
     """`reliability(...).expected_error`: by how much, on average, the confidence differs from the accuracy; 0 is best."""
     return reliability(logits, labels, bins=bins).expected_error

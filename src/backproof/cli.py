@@ -62,13 +62,30 @@ def _sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
     return sizes
 
 
+def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    sizes = _sizes(ctx, parameter, text)
+    if len(sizes) != 2:
+        raise click.BadParameter(f"expected height and width such as 28,28, received {text!r}")
+    return sizes
+
+
 def _train_options(command: F) -> F:
     from backproof.choices import ACTIVATIONS, LEARNING_RATES, SCHEDULES
     from backproof.job import Settings
 
     default = Settings()
     options = [
-        click.option("--target", help="Column (CSV) or array (NPZ) with the class labels."),
+        click.option("--target", help="Column, array (NPZ) or file (NPY, IDX) with the class labels."),
+        click.option("--categorical", callback=_names, help="Columns of numbers that stand for categories: a,b."),
+        click.option("--ignore", callback=_names, help="Columns to leave out: a,b."),
+        click.option("--image-size", callback=_size, help="Height and width that images are brought to: 28,28."),
+        click.option("--stream/--in-memory", default=None, help="Read the data a piece at a time.  [default: from 1 GiB on]"),
         click.option("--hidden", default=",".join(map(str, default.hidden)), callback=_sizes, help="Sizes of the hidden layers."),
         click.option(
             "--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."
@@ -114,6 +131,10 @@ def _train_options(command: F) -> F:
     examples="""
     backproof train digits
     backproof train my.csv --target label --hidden 64,64 --activation tanh --out run1
+    backproof train people.parquet --target income --categorical zip --ignore name,id
+    backproof train big.npy --target labels.npy --stream --epochs 2 --batch-size 256
+    backproof train train-images-idx3-ubyte.gz
+    backproof train photos --image-size 32,32
     backproof train my.npz --target y --optimizer lbfgs --hidden none --l2 0.01 --epochs 500
     """,
     context_settings={"show_default": True},
@@ -123,14 +144,15 @@ def _train_options(command: F) -> F:
 def train(data: str, target: str | None, out: Path | None, force: bool, **options: Any) -> None:
     """Train a softmax network on DATA and keep it.
 
-    DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), or a .csv, .tsv or .npz file. A part is held out, the
-    gradient of this very network is checked numerically, then it is trained and tested. Writes model.safetensors and
-    history.json into --out.
+    DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), a file (CSV, Parquet, NPZ, NPY, IDX) or a folder with
+    a folder of images for each class. A part is held out, the gradient of this very network is checked numerically, then it is
+    trained and tested. Writes model.safetensors and history.json into --out.
     """
     from backproof.commands import train_command
     from backproof.job import Settings
 
-    sys.exit(train_command(data, target, Settings(**options), out, force))
+    reading = {name: options.pop(name) for name in ("categorical", "ignore", "image_size", "stream")}
+    sys.exit(train_command(data, target, Settings(**options), out, force, **reading))
 
 
 @cli.command(
@@ -142,7 +164,7 @@ def train(data: str, target: str | None, out: Path | None, force: bool, **option
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("--target", help="Column or array with the true labels: adds them, and prints the accuracy.")
+@click.option("--target", help="Column, array or file with the true labels (images: folder): adds them, and prints the accuracy.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 def predict(model: Path, data: str, target: str | None, out: Path | None, force: bool) -> None:

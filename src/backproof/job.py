@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,15 @@ import numpy as np
 from backproof import optimisers
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
+from backproof.calibration import Reliability, joined, reliability
 from backproof.choices import LEARNING_RATES, hidden_layer, optimizer, schedule
-from backproof.data import Dataset, split
+from backproof.data import Coding, Dataset, Moments, Streamed, fit
+from backproof.doctor import Doctor
 from backproof.gradcheck import Agreement, compare_gradient
 from backproof.kernels import blas
 from backproof.layers import Layer, Linear, Softmax, Standardize
 from backproof.losses import CrossEntropy
+from backproof.metrics import log_loss
 from backproof.network import Network
 from backproof.progress import Record
 from backproof.training import train
@@ -50,10 +54,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a classifier does on examples it has not seen. Arrays have one entry a class; confusion[i, j] counts i taken for j."""
+    """How a classifier does on examples it has not seen. Arrays have one entry a class; confusion[i, j] counts i taken for j.
+
+    loss : as trained, smoothing included. log_loss : cross-entropy with the labels themselves. calibration_error : the expected one
+    (`backproof.calibration`); nan where logits are not finite.
+    """
 
     accuracy: float
     loss: float
+    log_loss: float
+    macro_f1: float
+    calibration_error: float
     precision: Array
     recall: Array
     f1: Array
@@ -68,14 +79,16 @@ class Evaluation:
 class Job:
     """Split `data`, build the network that `settings` describe; then `check`, `run` and `evaluate`."""
 
-    def __init__(self, data: Dataset, settings: Settings) -> None:
+    def __init__(self, data: Dataset | Streamed, settings: Settings) -> None:
         self.data = data
-        self.train_set, self.test_set = split(data, settings.test_fraction, settings.seed)
+        train_set, test_set = data.split(settings.test_fraction, settings.seed)
+        self.coding, moments = fit(train_set)
+        self.train_set, self.test_set = train_set.coded(self.coding), test_set.coded(self.coding)
         self.settings = settings = _resolved(settings, len(self.train_set))
         self.optimizer = self._optimizer()
-        self.network = self._network()
+        self.network = self._network(_standardize(self.coding, moments))
         self._rng = np.random.default_rng(settings.seed)
-        self.network.initialise(self.train_set.x, self._rng)
+        self.network.initialise_shape((self.coding.inputs,), self._rng)
 
     @property
     def epochs(self) -> int:
@@ -83,13 +96,13 @@ class Job:
         assert self.settings.epochs is not None
         return self.settings.epochs
 
-    def _network(self) -> Network:
+    def _network(self, standardize: Standardize) -> Network:
         s = self.settings
-        stack: list[Layer] = [Standardize.fit(self.train_set.x)]
+        stack: list[Layer] = [standardize]
         for width in s.hidden:
             stack += hidden_layer(width, s.activation, s.dropout or 0.0)
         stack += [Linear(len(self.data.classes)), Softmax()]
-        named = {"classes": list(self.data.classes), "features": list(self.data.features), "data": self.data.name}
+        named: dict[str, Any] = {"classes": list(self.data.classes), "data": self.data.name} | self.coding.as_json()
         return Network(stack, CrossEntropy(label_smoothing=s.label_smoothing), l2=s.l2, dtype=s.dtype, metadata=named)
 
     def check(self) -> Agreement:
@@ -102,7 +115,7 @@ class Job:
         twin = Network(self.network.chain, self.network.objective, l2=self.network.l2, dtype="float64")
         beside = np.random.default_rng(self.settings.seed).normal(scale=0.05, size=self.network.parameters.size)
         twin.initialise_shape(self.network.in_shape, 0).parameters = self.network.parameters + beside
-        x, t = self.train_set.x[:32], self.train_set.labels[:32]
+        x, t = next((x[:32], t[:32]) for x, t in self.train_set.pieces() if len(x))
 
         def mask() -> np.random.Generator:
             return np.random.default_rng(self.settings.seed)
@@ -115,16 +128,16 @@ class Job:
 
     def run(self) -> Iterator[Record]:
         """Train, a record an epoch, watching the held-out examples (they decide nothing)."""
-        s = self.settings
+        s, data = self.settings, _examples(self.train_set)
         return train(
             self.network,
-            self.train_set.x,
-            self.train_set.labels,
-            validation=(self.test_set.x, self.test_set.labels),
+            *(data if isinstance(data, tuple) else (data,)),
+            validation=_examples(self.test_set),
             optimizer=self.optimizer,
             epochs=self.epochs,
             batch_size=s.batch_size,
             seed=self._rng,
+            doctor=Doctor(),
         )
 
     def _optimizer(self) -> optimisers.Optimizer | optimisers.FullBatch:
@@ -141,16 +154,46 @@ class Job:
 
     def evaluate(self) -> Evaluation:
         """Accuracy, loss (cross-entropy as trained), per-class figures and confusion matrix on the held-out examples."""
-        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+        confusion = np.zeros((len(self.data.classes),) * 2, dtype=np.int64)
+        loss = plain = 0.0
+        diagram: Reliability | None = None
+        for x, t in self.test_set.pieces():
+            if not len(t):
+                continue
+            with np.errstate(all="ignore"):  # a run that diverged may leave large weights; its history says so
+                z = self.network.logits(x)
+                loss += self.network.objective.reduced(z, t)[0] * len(t)
+                plain += log_loss(z, t) * len(t)
+            np.add.at(confusion, (t, z.argmax(axis=1)), 1)
+            if np.isfinite(z).all():
+                part = reliability(z, t)
+                diagram = part if diagram is None else joined(diagram, part)
+        right, support, found = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+        precision, recall, f1 = _ratio(right, found), _ratio(right, support), _ratio(2 * right, found + support)
+        n = int(support.sum())
+        error = diagram.expected_error if diagram is not None and diagram.examples.sum() == n else math.nan
+        whole = (float(right.sum() / n), loss / n, plain / n, float(f1.mean()), error)
+        return Evaluation(*whole, precision, recall, f1, support, confusion)
 
-        with np.errstate(all="ignore"):  # a run that diverged may leave large weights; its history says so
-            true, z = self.test_set.labels, self.network.logits(self.test_set.x)
-        found = z.argmax(axis=1)
-        every = np.arange(len(self.data.classes))
-        precision, recall, f1, support = precision_recall_fscore_support(true, found, labels=every, zero_division=0.0)
-        confusion = confusion_matrix(true, found, labels=every)
-        loss = self.network.objective.reduced(z, true)[0]
-        return Evaluation(float(np.mean(found == true)), loss, precision, recall, f1, support, confusion)
+
+def _examples(data: Dataset | Streamed) -> tuple[Array, Array] | Streamed:
+    """As `train` takes them: (x, t), or a source of batches."""
+    return (data.x, data.labels) if isinstance(data, Dataset) else data
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """part / whole, 0 where there is nothing."""
+    return part / np.maximum(whole, 1)
+
+
+def _standardize(coding: Coding, moments: Moments) -> Standardize:
+    """Numbers are standardised; the inputs of a category are 0 or 1 and stay so, or a rare one would become very large."""
+    numbers = np.array([name not in coding.categories for name in coding.features])
+    mean, scale = np.zeros(coding.inputs), np.ones(coding.inputs)
+    if numbers.any():
+        fitted = Standardize.of(moments.mean[numbers], np.sqrt(moments.variance[numbers]), moments.range[numbers])
+        mean[coding.is_number], scale[coding.is_number] = fitted.mean, fitted.scale
+    return Standardize(mean, scale)
 
 
 def _resolved(settings: Settings, examples: int) -> Settings:

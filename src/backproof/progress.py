@@ -20,7 +20,8 @@ class Record:
 
     train_loss is the mean over the epoch's batches as they were trained on (dropout included, penalty included);
     validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is that of the epoch's
-    last step. seconds counts from the start of the first epoch; what must be compiled is compiled before.
+    last step. seconds counts from the start of the first epoch; what must be compiled is compiled before. remarks: what a doctor
+    has found wrong by then, each thing once.
     """
 
     epoch: int
@@ -30,6 +31,10 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)
     gradient_norm: float = 0.0
     seconds: float = 0.0
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remarks", tuple(self.remarks))  # from a file they come as a list
 
     def score(self, name: str) -> float:
         """The number called `name`: "train_loss", "validation_loss" or a metric."""

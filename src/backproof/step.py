@@ -143,6 +143,11 @@ class TrainingStep:
         network = self.network
         return np.broadcast_to(network.dtype.type(0), (len(x), *network.chain.out_shape(network.in_shape)))
 
+    @property
+    def last_change(self) -> Array:
+        """By what the last step has changed the parameters, if it was one with `norm=True`."""
+        return self.network.parameters - self._last_good
+
     def state(self) -> dict[str, Any]:
         """All that the next steps depend on beside the network's parameters and the generator: numbers and arrays by name."""
         numbers = {"count": self.count, "gradient_norm": float(self.gradient_norm)}

@@ -28,12 +28,18 @@ def describe(record: Record) -> str:
     return "  ".join([*parts, f"|gradient| {record.gradient_norm:.2e}"])
 
 
+def _say(console: Console, record: Record) -> None:
+    for remark in record.remarks:
+        console.print(f"epoch {record.epoch}: {remark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def follow(console: Console, records: Iterator[Record], epochs: int) -> Iterator[Record]:
     """Pass the records on and show them pass: a bar on a terminal, about ten plain lines elsewhere."""
     if not console.is_terminal:
         last = None
         for record in records:
             last = record
+            _say(console, record)
             if record.epoch == 1 or record.epoch % max(1, epochs // _LINES) == 0:
                 console.print(f"epoch {record.epoch:>4}/{epochs}  {describe(record)}", highlight=False, soft_wrap=True)
             yield record
@@ -44,6 +50,7 @@ def follow(console: Console, records: Iterator[Record], epochs: int) -> Iterator
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=epochs, state="")
         for record in records:
+            _say(progress.console, record)
             progress.update(task, completed=record.epoch, state=describe(record))
             yield record
 

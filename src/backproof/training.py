@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
-from backproof.kernels import blas
+from backproof.doctor import Doctor
+from backproof.examples import Data, Prepared, batches_of, count, evaluate
 from backproof.layers.base import require_count
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
@@ -20,18 +22,18 @@ from backproof.plan import obstacle
 from backproof.progress import EarlyStopping, Progress, Record
 from backproof.resuming import keep_checkpoints
 from backproof.saving.checkpoints import Checkpoints
+from backproof.source import Source
 from backproof.step import TrainingStep
 
-_ROWS_AT_ONCE = 8192
 _WORTH_COMPILING = 1.0  # seconds by the layers
 
 
 def train(
     network: Network,
     x: object,
-    t: object,
+    t: object = None,
     *,
-    validation: Sequence[object] | None = None,
+    validation: Sequence[object] | Source | None = None,
     sample_weight: object = None,
     optimizer: Optimizer | FullBatch | None = None,
     epochs: int = 100,
@@ -42,13 +44,17 @@ def train(
     compiled: bool | None = None,
     optimizer_state: State | None = None,
     checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
+    doctor: Doctor | None = None,
 ) -> Generator[Record]:
-    """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
+    """Train `network` on x (N, *features) and t, or on a source of batches, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
-    iteration an epoch. `validation` is (x, t) or (x, t, sample_weight). `metrics` maps names to functions of (logits, targets);
-    they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
+    iteration an epoch. `validation` is (x, t), (x, t, sample_weight) or a source. `metrics` maps names to functions of (logits,
+    targets); they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
+
+    A `Source` in place of x and t (`backproof.data.ArraySource` of arrays mapped from files, or anything with `len` and
+    `batches(size, rng)`) is never whole in memory; without a validation set it has no metrics.
 
     `compiled=True` takes the compiled step of a plain network (see `TrainingStep`), False the layers. By default it is taken if
     there is one and training by the layers would last about a second or more: a matter of the sizes alone, not of what is compiled
@@ -60,6 +66,8 @@ def train(
     `checkpoint`, a folder or `Checkpoints(folder, ...)`, keeps the state of the training there, so that another process can go on
     with it: with `Checkpoints(folder, resume=True)` the records of before come first, then those of the epochs that remain, and
     the weights at the end are those of a training that was never interrupted, bit for bit, on the same machine.
+
+    `doctor`, a `Doctor()`, looks at layers, gradients and losses now and then; what it finds wrong is in `Record.remarks`.
 
     Raises `DivergenceError`, naming the first layer that is not finite, when a loss or gradient becomes nan or infinite; the
     weights are then the last ones with a finite loss. With `early_stopping` the best weights are put back at the end, also when
@@ -80,48 +88,34 @@ def train(
         require_optimizer(optimizer := optimizer or adam(), "train")
     if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
         raise ArgumentTypeError(f"train: expected early_stopping to be an EarlyStopping(...), received {early_stopping!r}")
-    inputs, targets = _examples(x, t, "x", "t")
-    held_out = None if validation is None else _held_out(validation)
-    weights = _weights(sample_weight, len(inputs), "sample_weight")
+    if doctor is not None and not isinstance(doctor, Doctor):
+        raise ArgumentTypeError(f"train: expected doctor to be a Doctor(...), received {doctor!r}")
     rng = np.random.default_rng(seed)
     begun = None if seed is None else dict(rng.bit_generator.state)
-    if not network.is_initialised:
-        network.initialise(inputs, rng)
-    inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
-    require_finite(inputs, f"x as {network.dtype}")
-    held_out = None if held_out is None else (network.prepared(held_out[0]), *held_out[1:])
+    given = _given(network, x, t, sample_weight, rng, optimizer, checkpoint)
+    held_out = None if validation is None else _held_out(network, validation, rng)
     network = network.behind_standardising()
-    metrics = default_metrics(network.objective) if metrics is None else metrics
     progress, step = Progress(), None
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
 
-        if checkpoint is not None:
-            raise ArgumentError(
-                "checkpoint: expected an optimizer that goes step by step; SciPy's L-BFGS keeps its state to itself"
-            )
-        passes = iterations(network, inputs, targets, weights, optimizer, epochs)
+        assert isinstance(given, tuple)
+        passes = iterations(network, *given, optimizer, epochs)
     else:
         if compiled is None:
-            compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
+            compiled = obstacle(network) is None and _estimate(network, count(given), batch_size, epochs) > _WORTH_COMPILING
         step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         if checkpoint is not None:
             checkpoint = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
-            arrays = {"x": inputs, "t": targets, "weights": weights}
-            held = {} if held_out is None else zip(("validation x", "validation t", "validation weights"), held_out, strict=True)
-            arrays |= dict(held)
-            terms = {
-                "data": {name: value for name, value in arrays.items() if value is not None},
-                "network": network,
-                "seed": begun,
-            }
-            terms |= {"optimizer": optimizer, "batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
+            terms: dict[str, Any] = {"data": _named(given, held_out), "network": network, "seed": begun, "optimizer": optimizer}
+            terms |= {"batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
             keep_checkpoints(checkpoint, progress, network, step, rng, terms)
             if len(progress.records) > epochs:
                 raise ArgumentError(f"epochs: expected at least the {len(progress.records)} of the checkpoint, received {epochs}")
-        passes = (_epoch(step, inputs, targets, weights, batch_size, rng, progress) for _ in range(len(progress.records), epochs))
-    watch = _Watch(network, (inputs, targets), held_out, metrics, step, progress.seconds)
-    return _records(passes, watch, progress, early_stopping)
+        passes = (_epoch(step, given, batch_size, rng, progress) for _ in range(len(progress.records), epochs))
+    metrics = default_metrics(network.objective) if metrics is None else metrics
+    watch = _Watch(network, given, held_out, metrics, step, progress.seconds, doctor)
+    return _records(passes, watch, progress, early_stopping, epochs)
 
 
 def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> float:
@@ -130,13 +124,38 @@ def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> 
     return steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
 
 
-def _held_out(validation: object) -> tuple[Array, Array, Array | None]:
+# --- what is given ---------------------------------------------------------------------------------------------------------
+def _given(
+    network: Network, x: object, t: object, sample_weight: object, rng: np.random.Generator, optimizer: object, checkpoint: object
+) -> Data:  # fmt: skip
+    """The examples to train on as the layers take them; a network without parameters gets some."""
+    if checkpoint is not None and isinstance(optimizer, FullBatch):
+        raise ArgumentError("checkpoint: expected an optimizer that goes step by step; SciPy's L-BFGS keeps its state to itself")
+    if isinstance(x, Source):
+        if isinstance(optimizer, FullBatch):
+            raise ArgumentError("lbfgs: expected examples in memory, received a source of batches")
+        for name, value in (("t", t), ("sample_weight", sample_weight), ("checkpoint", checkpoint)):
+            if value is not None:
+                raise ArgumentError(f"train: expected no {name} beside a source, which gives batches of x and t as it sees fit")
+        return Prepared(network, x, rng)
+    inputs, targets = _examples(x, t, "x", "t")
+    weights = _weights(sample_weight, len(inputs), "sample_weight")
+    if not network.is_initialised:
+        network.initialise(inputs, rng)
+    inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
+    require_finite(inputs, f"x as {network.dtype}")
+    return inputs, targets, weights
+
+
+def _held_out(network: Network, validation: object, rng: np.random.Generator) -> Data:
+    if isinstance(validation, Source):
+        return Prepared(network, validation, rng)
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
-        raise ArgumentTypeError(
-            f"train: expected validation to be (x, t) or (x, t, sample_weight), received {type(validation).__name__}"
-        )
+        received = type(validation).__name__
+        raise ArgumentTypeError(f"train: expected validation to be (x, t), (x, t, sample_weight) or a source, received {received}")
     x, t = _examples(validation[0], validation[1], "validation x", "validation t")
-    return x, t, _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
+    weights = _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
+    return network.prepared(x), t, weights
 
 
 def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
@@ -160,63 +179,82 @@ def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Ar
     return inputs, targets
 
 
+def _named(given: Data, held_out: Data | None) -> dict[str, Array]:
+    """The arrays by name, for checkpoints to tell whether they are the same."""
+    pairs = [("", given), ("validation ", held_out)]
+    return {
+        prefix + name: array
+        for prefix, data in pairs
+        if isinstance(data, tuple)
+        for name, array in zip(("x", "t", "weights"), data, strict=True)
+        if array is not None
+    }
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------------------
 def _epoch(
-    step: TrainingStep,
-    x: Array,
-    t: Array,
-    weights: Array | None,
-    batch_size: int,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> tuple[int, float, float]:
+    step: TrainingStep, data: Data, batch_size: int, rng: np.random.Generator, progress: Progress
+) -> tuple[int, float, float]:  # fmt: skip
     """One pass over the examples in random order, or the rest of one: steps so far, mean of the loss, norm of the last gradient."""
-    n = len(x)
-    order = progress.order(rng, n)
-    for start in range(progress.row, n, batch_size):
-        rows = order[start : start + batch_size]
-        last = start + batch_size >= n
-        value = step(x[rows], t[rows], None if weights is None else weights[rows], norm=last)
-        progress.after_step(step.count, value, len(rows))
+    examples = count(data)
+    x, t = data[:2] if isinstance(data, tuple) else (None, None)
+    for x_batch, t_batch, weights in batches_of(data, batch_size, rng, progress):
+        last = progress.row + len(x_batch) >= examples
+        value = step(x_batch, t_batch, weights, norm=last)
+        progress.after_step(step.count, value, len(x_batch))
+        x, t = (x_batch, t_batch) if x is None else (x, t)
+    assert x is not None
+    assert t is not None
     step.require_finite_parameters(x, t)
-    return step.count, progress.loss / n, step.gradient_norm
+    return step.count, progress.loss / examples, step.gradient_norm
 
 
 class _Watch:
-    """Makes the records: evaluates at an epoch's end and keeps the time."""
+    """Makes the records: evaluates at an epoch's end, asks the doctor and keeps the time."""
 
     def __init__(
         self,
         network: Network,
-        training: tuple[Array, Array],
-        held_out: tuple[Array, Array, Array | None] | None,
+        training: Data,
+        held_out: Data | None,
         metrics: Mapping[str, Metric],
         step: TrainingStep | None,
         seconds: float,
+        doctor: Doctor | None,
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
-        self.watched, self.prefix = ((*training, None), "train") if held_out is None else (held_out, "validation")
+        self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
         self.step = step  # what to go back with when the numbers have run away
         self.started = time.perf_counter() - seconds
+        self.doctor = doctor if isinstance(training, tuple) else None  # a source is not looked into
+        self.remarks = self.doctor.meet(network, *training[:2]) if self.doctor is not None and isinstance(training, tuple) else ()
 
-    def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
-        x, t, weights = self.watched
+    def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float, is_last: bool) -> Record:
         values: dict[str, float] = {}
         validation_loss = None
-        if self.metrics or self.held_out is not None:
-            with np.errstate(all="ignore"), blas.few(2.0 * min(len(x), _ROWS_AT_ONCE) * self.network.parameters.size):
-                z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
-            values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
-            loss = self.network.objective.reduced(z, t, weights)[0]
-            if not math.isfinite(loss) and self.step is not None:
-                self.step.diverged(x, t)
+        if self.held_out is not None or (self.metrics and isinstance(self.watched, tuple)):
+            diverged = None if self.step is None else self.step.diverged
+            loss, found = evaluate(self.network, self.watched, self.metrics, diverged)
+            values = {f"{self.prefix}_{name}": value for name, value in found.items()}
             validation_loss = None if self.held_out is None else loss
         seconds = time.perf_counter() - self.started
-        return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
+        record = Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
+        return record if self.doctor is None else self._looked_at(record, is_last)
+
+    def _looked_at(self, record: Record, is_last: bool) -> Record:
+        assert self.doctor is not None
+        gradient, update = (None, None) if self.step is None else (self.step.gradient, self.step.last_change)
+        found = self.doctor.look(
+            self.network, record.epoch, record.step, record.train_loss, record.validation_loss, record.gradient_norm,
+            gradient, update, is_last,
+        )  # fmt: skip
+        remarks, self.remarks = (*self.remarks, *found), ()
+        return dataclasses.replace(record, remarks=tuple(str(remark) for remark in remarks)) if remarks else record
 
 
 def _records(
-    passes: Iterator[tuple[int, float, float]], watch: _Watch, progress: Progress, rule: EarlyStopping | None
-) -> Generator[Record]:
+    passes: Iterator[tuple[int, float, float]], watch: _Watch, progress: Progress, rule: EarlyStopping | None, epochs: int
+) -> Generator[Record]:  # fmt: skip
     """The records there are, then one a pass; with a rule, stop by it and put the best weights back, whatever ends the loop."""
     try:
         yield from list(progress.records)
@@ -224,7 +262,8 @@ def _records(
             result = next(passes, None)
             if result is None:
                 return
-            record = watch.record(len(progress.records) + 1, *result)
+            epoch = len(progress.records) + 1
+            record = watch.record(epoch, *result, epoch == epochs)
             progress.after_epoch(record, rule, watch.network.parameters)
             yield record
     finally:

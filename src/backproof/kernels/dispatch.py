@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backproof.arrays import Array, is_numpy, namespace, widened
-from backproof.kernels import exact, reference, reference_losses
+from backproof.kernels import exact, leases, reference, reference_losses
 from backproof.kernels.reference_losses import Options
 
 
@@ -111,7 +111,7 @@ def _mapped(function: str, arrays: tuple[Any, ...], axis: int, out: Array | None
     if fast is None:
         result: Array = getattr(reference, function)(*arrays, axis)
         return _stored(result, out)
-    place = np.empty(arrays[0].shape, _dtype_of(arrays)) if out is None or _entangled(out, arrays) else out
+    place = leases.empty(arrays[0].shape, _dtype_of(arrays)) if out is None or _entangled(out, arrays) else out
     fast(*arrays, axis, place)
     return _stored(place, out)
 
@@ -142,7 +142,7 @@ def logsumexp_vjp(z: Array, upstream: Array, axis: int) -> Array:
     fast = _fast("logsumexp_vjp", (z, np.atleast_1d(upstream) if is_numpy(upstream) else upstream))
     if fast is None:
         return reference.logsumexp_vjp(z, upstream, axis)
-    place = np.empty(z.shape, _dtype_of((z, upstream)))
+    place = leases.empty(z.shape, _dtype_of((z, upstream)))
     fast(z, upstream, axis, place)
     return place
 
@@ -161,8 +161,8 @@ def cross_entropy(
         return value, _stored(scaled(slopes, scale, z.dtype), out) if gradient else None
     place = None
     if gradient:
-        place = np.empty(z.shape, z.dtype) if out is None or _entangled(out, (z, target)) else out
-    value = np.empty(z.shape[0])
+        place = leases.empty(z.shape, z.dtype) if out is None or _entangled(out, (z, target)) else out
+    value = leases.empty((z.shape[0],), np.float64)
     fast(z, target, scale=scale, **options._asdict(), loss=value, grad=place)
     return value, None if place is None else _stored(place, out)
 

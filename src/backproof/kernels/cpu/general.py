@@ -174,6 +174,7 @@ def cross_entropy(
     soft = target.ndim == 2
     given = np.ascontiguousarray(target, dtype=np.float64 if soft else np.int64)
     factors = None if class_weight is None else np.ascontiguousarray(class_weight, dtype=np.float64)
+    weights = None if weights is None else np.ascontiguousarray(weights)
     function = calls.sweep(rows, "i" * 13 + "d" * 4 + "i" * 5, x.dtype)
     out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, to.strides[0] // item, to.strides[1] // item)
     like = x.dtype.type(0)

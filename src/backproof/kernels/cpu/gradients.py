@@ -32,7 +32,7 @@ def cross_entropy(
     to = grad if grad is None or grad is z else calls.plain(grad)
     if grad is z:
         to = x
-    weights = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)
+    weights = None if scale is None else scale.astype(np.float64, copy=False)  # one for all rows has a stride of 0, and keeps it
     losses = loss if loss.flags.c_contiguous and loss.flags.aligned else np.empty(loss.shape)
     ignored = NO_LABEL if ignore_index is None else int(ignore_index)
     plain = class_weight is None and not label_smoothing and not z_loss and softcap is None and temperature in (None, 1.0)
@@ -76,12 +76,13 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     n, item = x.shape[1], x.itemsize
     past = to is not None and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
     out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, to.strides[0] // item, to.strides[1] // item)
-    function = calls.sweep(sweeps.gradients, "iiiiiiiiiiiiibi", x.dtype)
+    function = calls.sweep(sweeps.gradients, "iiiiiiiiiiiiiibi", x.dtype)
     like = x.dtype.type(0)
     source, xi, xc = x.ctypes.data, x.strides[0] // item, x.strides[1] // item
-    given, weighted, filled = labels.ctypes.data, 0 if weights is None else weights.ctypes.data, losses.ctypes.data
+    given, filled = labels.ctypes.data, losses.ctypes.data
+    weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
 
     def call(first: int, last: int, work: int) -> None:
-        function(like, source, xi, xc, out, oi, oc, given, weighted, ignored, filled, n, first, last, past, work)
+        function(like, source, xi, xc, out, oi, oc, given, weighted, step, ignored, filled, n, first, last, past, work)
 
     calls.run(call, len(labels), n, sweeps.work_size(n, panel_width(item)))

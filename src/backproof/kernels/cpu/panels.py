@@ -166,7 +166,7 @@ def panel_of_values(
 @compiled()
 def panel_of_gradients(
     like: Any, x: Any, first: int, count: int, xi: int, xc: int, n: int, out: Any, oi: int, oc: int, write: bool,
-    labels: Any, weights: Any, weighted: bool, ignored: int, losses: Any, panel: Any, e: Any, found: Any,
+    labels: Any, weights: Any, weighted: bool, weights_step: int, ignored: int, losses: Any, panel: Any, e: Any, found: Any,
 ) -> None:  # fmt: skip
     """Cross-entropy of `count` rows with labels, and weight times its gradient h - t. `ignored` labels make rows of zeros."""
     width = lanes_of(like)
@@ -182,7 +182,7 @@ def panel_of_gradients(
             put(losses, first + lane, 0.0)
             special = 1.0
         else:
-            weight = get(weights, first + lane) if weighted else 1.0
+            weight = get(weights, (first + lane) * weights_step) if weighted else 1.0
             d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
             put(losses, first + lane, get(found, LOG * width + lane) - d)
             put(found, WEIGHT * width + lane, weight)

@@ -161,7 +161,8 @@ def gradient_row(
 
 def gradients(
     like: Any, x_address: int, xi: int, xc: int, out_address: int, oi: int, oc: int, labels_address: int,
-    weights_address: int, ignored: int, losses_address: int, n: int, first: int, last: int, past: bool, work: int,
+    weights_address: int, weights_step: int, ignored: int, losses_address: int, n: int, first: int, last: int, past: bool,
+    work: int,
 ) -> None:  # fmt: skip
     """Cross-entropy with labels; an address of 0: no gradient wanted, or all weights 1."""
     width = lanes_of(like)
@@ -176,8 +177,8 @@ def gradients(
     if n <= PANEL and not (n >= width and beside and n >= SHORT):
         for r in range(first, last, width):
             panel_of_gradients(
-                like, x, r, min(width, last - r), xi, xc, n, out, oi, oc, write, labels, weights, weighted, ignored, losses,
-                buffer, e, found,
+                like, x, r, min(width, last - r), xi, xc, n, out, oi, oc, write, labels, weights, weighted, weights_step,
+                ignored, losses, buffer, e, found,
             )  # fmt: skip
         return
     r, many = first, 1 if beside else _copied_rows(n, width)
@@ -188,7 +189,7 @@ def gradients(
         for i in range(r, r + count):
             row = at(x, i * xi) if beside else at(buffer, (i - r) * n)
             to = at(out, i * oi) if beside else row
-            label, weight = get(labels, i), get(weights, i) if weighted else 1.0
+            label, weight = get(labels, i), get(weights, i * weights_step) if weighted else 1.0
             loss = 0.0
             if label != ignored:
                 loss = gradient_row(like, row, n, to, write, label, weight, e, xi if beside and i + 1 < last else 0, past)
