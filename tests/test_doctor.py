@@ -1,5 +1,6 @@
 """The doctor says what is wrong with runs that are made wrong, and nothing about a healthy one."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -53,7 +54,9 @@ def test_a_vanished_gradient():
 
 def test_steps_that_are_too_large_and_too_small():
     x, t = examples()
-    assert "a step changes its weights by" in remarks(network(Linear(8), ReLU()), x, t, adam(2.0))
+    fast = Vitals(3, 100, (LayerVitals(0, "Linear", gradient=1.0, update=0.2, weight=1.0),), (1.0,), (), (1.0,))
+    assert "layer 0 (Linear): a step changes its weights by 20% of their size" in str(rules.large_steps(fast))
+    assert rules.large_steps(dataclasses.replace(fast, step=10)) is None
     assert "try a higher learning rate" in remarks(network(Linear(8), ReLU()), x, t, sgd(1e-9))
 
 
@@ -123,7 +126,7 @@ def test_measurements_by_hand():
     weight = net.named_parameters()["0.weight"]
     assert first.weight == pytest.approx(math.sqrt((weight**2).mean()))
     assert first.update == pytest.approx(0.1 * first.gradient, rel=1e-6)
-    hidden = np.maximum(x @ weight + net.named_parameters()["0.bias"], 0)
+    hidden = np.maximum(x @ weight.T + net.named_parameters()["0.bias"], 0)
     assert doctor.vitals[0].layers[1].dead == np.mean(np.ptp(hidden, axis=0) == 0)
 
 

@@ -34,7 +34,7 @@ class Doctor:
 
     def __post_init__(self) -> None:
         require_count("Doctor", "sample", self.sample)
-        require_number("Doctor", "share", self.share, low=0.0, high=1.0)
+        require_number("Doctor", "share", self.share, low=0.0)
         self._said: set[str] = set()
         self._spent = 0.0
         self._started = 0.0
