@@ -36,8 +36,9 @@ LEVELS = [
     ["resuming"],
     ["training"],
     ["job"],
+    ["runs"],
     ["terminal"],
-    ["commands", "check_commands"],
+    ["commands", "check_commands", "option_types"],
     ["cli"],
     ["__main__"],
 ]

@@ -19,6 +19,7 @@ from backproof.layers import Dropout, Layer, Linear, Softmax, Standardize
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.progress import Record
+from backproof.saving import Checkpoints
 from backproof.training import train
 
 ACTIVATIONS: dict[str, type[Layer]] = {
@@ -132,7 +133,7 @@ class Job:
                 lambda theta: twin.loss(x, t, parameters=theta, train=True, rng=mask()), gradient, twin.parameters, entries=100
             )
 
-    def run(self) -> Iterator[Record]:
+    def run(self, checkpoint: Checkpoints | None = None) -> Iterator[Record]:
         """Train, a record an epoch, watching the held-out examples (they decide nothing)."""
         s = self.settings
         return train(
@@ -144,6 +145,7 @@ class Job:
             epochs=self.epochs,
             batch_size=s.batch_size,
             seed=self._rng,
+            checkpoint=checkpoint,
         )
 
     def _optimizer(self) -> optimisers.Optimizer | optimisers.FullBatch:

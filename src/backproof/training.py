@@ -102,16 +102,10 @@ def train(
             compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
         step = TrainingStep(network, optimizer, rng, compiled=compiled)
         if checkpoint is not None:
-            checkpoint = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
-            arrays = {"x": inputs, "t": targets, "weights": weights}
-            arrays |= {} if held_out is None else {"validation x": held_out[0], "validation t": held_out[1]}
-            terms = {
-                "data": {name: value for name, value in arrays.items() if value is not None},
-                "network": network,
-                "seed": begun,
-            }
-            terms |= {"optimizer": optimizer, "batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
-            keep_checkpoints(checkpoint, progress, network, step, rng, terms)
+            terms = {"data": (inputs, targets, weights, held_out), "network": network, "seed": begun, "optimizer": optimizer}
+            terms |= {"batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
+            keep = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
+            keep_checkpoints(keep, progress, network, step, rng, terms)
             if len(progress.records) > epochs:
                 raise ArgumentError(f"epochs: expected at least the {len(progress.records)} of the checkpoint, received {epochs}")
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng, progress) for _ in range(len(progress.records), epochs))
