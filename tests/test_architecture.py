@@ -17,6 +17,7 @@ SOURCE = Path(backproof.__file__).parent
 LEVELS = [
     ["_errors"],
     ["arrays"],
+    ["source"],
     ["kernels"],
     ["functional"],
     ["torch", "jax"],
@@ -27,6 +28,7 @@ LEVELS = [
     ["summary", "curvature"],
     ["network", "optimisers", "metrics"],
     ["gradcheck", "diagnosis", "data", "plan"],
+    ["examples"],
     ["adapters"],
     ["checking"],
     ["pytest_plugin"],

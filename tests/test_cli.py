@@ -16,7 +16,7 @@ import pytest
 
 import backproof as bp
 from backproof import cli
-from backproof.data import read, split
+from backproof.data import read
 
 QUICK = ["--hidden", "8", "--epochs", "3"]
 
@@ -48,7 +48,7 @@ def test_the_main_job(run):
     assert "confusion matrix" in out
     history = json.loads(Path("run/history.json").read_text())
     network = bp.load("run/model.safetensors")
-    _, held = split(read("digits"), 0.25, seed=0)
+    _, held = read("digits").split(0.25, seed=0)
     accuracy = np.mean(network.predict(held.x).argmax(1) == held.labels)
     assert history["held_out"]["accuracy"] == accuracy
     assert f"accuracy on the held-out examples: {accuracy:.4f}" in out

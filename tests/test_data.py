@@ -9,7 +9,7 @@ import pytest
 import sklearn.datasets
 
 from backproof import DataError
-from backproof.data import BUNDLED, read, read_features, split
+from backproof.data import BUNDLED, Coding, read, read_features
 
 CSV = "a,b,label\n1,2.5,x\n3,-4e1,y\n5,6,x\n7,8,y\n"
 
@@ -121,7 +121,7 @@ def test_bad_tables_are_named(tmp_path, name):
 def test_bad_files_are_named(tmp_path):
     for path, message in [
         (str(tmp_path / "none.csv"), "no such file"),
-        (str(tmp_path), "a file ending in .csv, .tsv or .npz"),
+        (str(tmp_path), "expected no target, the folders are the classes"),
         (write(tmp_path / "latin.csv", "a,é\n".encode("latin-1")), "expected UTF-8 text"),
         (write(tmp_path / "binary.csv", b"a,b\n\0,1\n"), "received binary data"),
         (write(tmp_path / "cut.npz", b"PK\x03\x04abc"), "expected an .npz archive"),
@@ -159,28 +159,28 @@ def test_bad_arrays_are_named(tmp_path, arrays, message):
 
 def test_features_for_a_prediction_are_found_by_name(tmp_path):
     path = write(tmp_path / "d.csv", "b,label,a,extra\n1,x,2,text\n")
-    x, true = read_features(path, ("a", "b"), "label")
+    x, true, _ = read_features(path, Coding(("a", "b")), "label")
     assert (x.tolist(), true.tolist()) == ([[2, 1]], ["x"])
     with pytest.raises(DataError, match="without 'c'"):
-        read_features(path, ("a", "c"))
+        read_features(path, Coding(("a", "c")))
     with pytest.raises(DataError, match="expected 3 features, as the model was trained with, received 64"):
-        read_features("digits", ("a", "b", "c"))
+        read_features("digits", Coding(("a", "b", "c")))
 
 
 def test_split_holds_out_a_share_of_every_class():
     data = read("digits")
-    first, held = split(data, 0.25, seed=3)
+    first, held = data.split(0.25, seed=3)
     assert len(held) == 449
     assert len(first) + len(held) == len(data)
     shares = np.bincount(held.labels) / np.bincount(data.labels)
     assert (np.abs(shares - 0.25) < 1 / np.bincount(data.labels).min()).all()
-    assert np.array_equal(split(data, 0.25, seed=3)[1].x, held.x)
-    assert not np.array_equal(split(data, 0.25, seed=4)[1].x, held.x)
+    assert np.array_equal(data.split(0.25, seed=3)[1].x, held.x)
+    assert not np.array_equal(data.split(0.25, seed=4)[1].x, held.x)
 
 
 def test_split_refuses_what_cannot_be_split(tmp_path):
     lone = read(write(tmp_path / "d.csv", CSV + "1,2,z\n"), "label")
     with pytest.raises(DataError, match="at least 2 examples of each class, received 1 of class 'z'"):
-        split(lone, 0.25, seed=0)
+        lone.split(0.25, seed=0)
     with pytest.raises(DataError, match="enough examples"):
-        split(read(write(tmp_path / "d.csv", CSV), "label"), 0.25, seed=0)
+        read(write(tmp_path / "d.csv", CSV), "label").split(0.25, seed=0)

@@ -13,7 +13,7 @@ import click
 
 from backproof import __version__
 from backproof._errors import BackproofError
-from backproof.option_types import Real, every, sizes
+from backproof.option_types import Real, every, names, size, sizes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +45,11 @@ def _train_options(command: F) -> F:
 
     default = Settings()
     options = [
-        click.option("--target", help="Column (CSV) or array (NPZ) with the class labels."),
+        click.option("--target", help="Column, array (NPZ) or file (NPY, IDX) with the class labels."),
+        click.option("--categorical", callback=names, help="Columns of numbers that stand for categories: a,b."),
+        click.option("--ignore", callback=names, help="Columns to leave out: a,b."),
+        click.option("--image-size", callback=size, help="Height and width that images are brought to: 28,28."),
+        click.option("--stream/--in-memory", default=None, help="Read the data a piece at a time.  [default: from 1 GiB on]"),
         click.option("--hidden", default=",".join(map(str, default.hidden)), callback=sizes, help="Sizes of the hidden layers."),
         click.option(
             "--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."
@@ -98,6 +102,10 @@ def _train_options(command: F) -> F:
     examples="""
     backproof train digits
     backproof train my.csv --target label --hidden 64,64 --activation tanh --out run1
+    backproof train people.parquet --target income --categorical zip --ignore name,id
+    backproof train big.npy --target labels.npy --stream --epochs 2 --batch-size 256
+    backproof train train-images-idx3-ubyte.gz
+    backproof train photos --image-size 32,32
     backproof train my.npz --target y --optimizer lbfgs --hidden none --l2 0.01 --epochs 500
     backproof train my.csv --target label --out run2 --checkpoint-every 5
     backproof train --resume run2
@@ -121,9 +129,9 @@ def train(
 ) -> None:
     """Train a softmax network on DATA and keep it.
 
-    DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), or a .csv, .tsv or .npz file. A part is held out, the
-    gradient of this very network is checked numerically, then it is trained and tested. Writes model.safetensors and
-    history.json into --out.
+    DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), a file (CSV, Parquet, NPZ, NPY, IDX) or a folder with
+    a folder of images for each class. A part is held out, the gradient of this very network is checked numerically, then it is
+    trained and tested. Writes model.safetensors and history.json into --out.
 
     Ctrl-C finishes the step and keeps the state of the training. With --resume FOLDER, the --out of that run, it ends with the
     very weights that it would have had.
@@ -132,6 +140,7 @@ def train(
     from backproof.job import Settings
     from backproof.runs import Run
 
+    reading = {name: options.pop(name) for name in ("categorical", "ignore", "image_size", "stream")}
     if resume is not None:
         given = [name for name in context.params if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT]
         if given != ["resume"]:
@@ -139,7 +148,7 @@ def train(
         sys.exit(resume_command(resume))
     if data is None:
         raise click.MissingParameter(param_hint="'DATA'", param_type="argument")
-    sys.exit(train_command(Run(data, target, Settings(**options), every), out, force))
+    sys.exit(train_command(Run(data, target, Settings(**options), every, reading), out, force))
 
 
 @cli.command(
@@ -151,7 +160,7 @@ def train(
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("--target", help="Column or array with the true labels: adds them, and prints the accuracy.")
+@click.option("--target", help="Column, array or file with the true labels (images: folder): adds them, and prints the accuracy.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 def predict(model: Path, data: str, target: str | None, out: Path | None, force: bool) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from backproof import __version__
 from backproof._errors import ArgumentError, DataError, DivergenceError, LabelError, ModelFileError
 from backproof.arrays import Array
-from backproof.data import read, read_features
+from backproof.data import Coding, Dataset, read, read_features
 from backproof.data.labels import as_trained
 from backproof.job import Job
 from backproof.kernels.reference import softmax
@@ -48,12 +48,13 @@ def resume_command(folder: Path) -> int:
 
 def _train(run: Run, folder: Path, *, overwrite: bool, resume: bool) -> int:
     console = Console(highlight=False)
-    data = read(run.source, run.target)
+    data = read(run.source, run.target, **run.reading)
     job = Job(data, run.settings)
     classes = [str(name) for name in data.classes]
     console.print(
         f"{data.name}: {len(data):,} examples, {len(data.features):,} features, {len(classes)} classes; "
-        f"{len(job.train_set):,} to train on, {len(job.test_set):,} held out",
+        f"{len(job.train_set):,} to train on, {len(job.test_set):,} held out"
+        f"{'' if isinstance(data, Dataset) else '; read a piece at a time'}",
         markup=False,
         soft_wrap=True,
     )
@@ -154,8 +155,12 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
             raise ArgumentError(f"--out: expected a file, received the folder {out}")
         require_free(out, force, "give --force to overwrite it, or another --out")
     network = load(model)
-    classes, features = _named(network, model)
-    x, true = read_features(source, features, target)
+    classes, coding = _named(network, model)
+    x, true, unseen = read_features(source, coding, target)
+    for name, values in unseen.items():
+        shown = ", ".join(map(repr, values[:3])) + (" ..." if len(values) > 3 else "")
+        said = f"{source}, column {name!r}: {shown} did not occur in training and counts as none of its categories"
+        print(f"backproof: {' '.join(said.split())}", file=sys.stderr)
     with np.errstate(all="ignore"):  # said below
         probabilities = network.predict(x)
     if np.isnan(probabilities).any():
@@ -176,18 +181,20 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
     return 0
 
 
-def _named(network: Network, model: Path) -> tuple[list[Any], tuple[str, ...]]:
-    """Names of the classes and features, which the file must have for its outputs and inputs: whoever wrote it."""
-    for key in ("classes", "features"):
-        if key not in network.metadata:
-            raise ModelFileError(f"{model}: expected a model made by `backproof train`, received one without its {key!r}")
-    classes, features = network.metadata["classes"], network.metadata["features"]
+def _named(network: Network, model: Path) -> tuple[list[Any], Coding]:
+    """Names of the classes, and what the columns are, which the file must have for its outputs and inputs: whoever wrote it."""
+    try:
+        classes, coding = network.metadata["classes"], Coding.from_json(network.metadata)
+    except KeyError as error:
+        raise ModelFileError(f"{model}: expected a model made by `backproof train`, received one without its {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"{model}: expected names of classes and columns, received damaged ones ({error})") from error
     outputs = network.chain.out_shape(network.in_shape)
     if not isinstance(classes, list) or (len(classes),) != outputs or not all(isinstance(name, str | int) for name in classes):
         raise ModelFileError(f"{model}: expected a class's name for each output, received outputs {outputs} and other names")
-    if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
-        raise ModelFileError(f"{model}: expected the names of features, received others")
-    return classes, tuple(features)
+    if network.in_shape != (coding.inputs,):
+        raise ModelFileError(f"{model}: expected columns for {network.in_shape} inputs, received columns for {coding.inputs}")
+    return classes, coding
 
 
 def _indices(true: Array, classes: list[Any], source: str, target: str | None) -> Array:

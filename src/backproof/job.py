@@ -12,7 +12,7 @@ import numpy as np
 from backproof import layers, optimisers, schedules
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
-from backproof.data import Dataset, split
+from backproof.data import Coding, Dataset, Moments, Streamed, fit
 from backproof.gradcheck import Agreement, compare_gradient
 from backproof.kernels import blas
 from backproof.layers import Dropout, Layer, Linear, Softmax, Standardize
@@ -86,14 +86,16 @@ class Evaluation:
 class Job:
     """Split `data`, build the network that `settings` describe; then `check`, `run` and `evaluate`."""
 
-    def __init__(self, data: Dataset, settings: Settings) -> None:
+    def __init__(self, data: Dataset | Streamed, settings: Settings) -> None:
         self.data = data
-        self.train_set, self.test_set = split(data, settings.test_fraction, settings.seed)
+        train_set, test_set = data.split(settings.test_fraction, settings.seed)
+        self.coding, moments = fit(train_set)
+        self.train_set, self.test_set = train_set.coded(self.coding), test_set.coded(self.coding)
         self.settings = settings = _resolved(settings, len(self.train_set))
         self.optimizer = self._optimizer()
-        self.network = self._network()
+        self.network = self._network(_standardize(self.coding, moments))
         self._rng = np.random.default_rng(settings.seed)
-        self.network.initialise(self.train_set.x, self._rng)
+        self.network.initialise_shape((self.coding.inputs,), self._rng)
 
     @property
     def epochs(self) -> int:
@@ -101,15 +103,15 @@ class Job:
         assert self.settings.epochs is not None
         return self.settings.epochs
 
-    def _network(self) -> Network:
+    def _network(self, standardize: Standardize) -> Network:
         s = self.settings
         init = "he" if s.activation in _RECTIFIERS else "glorot"
-        stack: list[Layer] = [Standardize.fit(self.train_set.x)]
+        stack: list[Layer] = [standardize]
         for width in s.hidden:
             stack += [Linear(width, init_weights=init), ACTIVATIONS[s.activation]()]
             stack += [Dropout(s.dropout)] if s.dropout else []
         stack += [Linear(len(self.data.classes)), Softmax()]
-        named = {"classes": list(self.data.classes), "features": list(self.data.features), "data": self.data.name}
+        named: dict[str, Any] = {"classes": list(self.data.classes), "data": self.data.name} | self.coding.as_json()
         return Network(stack, CrossEntropy(label_smoothing=s.label_smoothing), l2=s.l2, dtype=s.dtype, metadata=named)
 
     def check(self) -> Agreement:
@@ -122,7 +124,7 @@ class Job:
         twin = Network(self.network.chain, self.network.objective, l2=self.network.l2, dtype="float64")
         beside = np.random.default_rng(self.settings.seed).normal(scale=0.05, size=self.network.parameters.size)
         twin.initialise_shape(self.network.in_shape, 0).parameters = self.network.parameters + beside
-        x, t = self.train_set.x[:32], self.train_set.labels[:32]
+        x, t = next((x[:32], t[:32]) for x, t in self.train_set.pieces() if len(x))
 
         def mask() -> np.random.Generator:
             return np.random.default_rng(self.settings.seed)
@@ -135,12 +137,11 @@ class Job:
 
     def run(self, checkpoint: Checkpoints | None = None) -> Iterator[Record]:
         """Train, a record an epoch, watching the held-out examples (they decide nothing)."""
-        s = self.settings
+        s, data = self.settings, _examples(self.train_set)
         return train(
             self.network,
-            self.train_set.x,
-            self.train_set.labels,
-            validation=(self.test_set.x, self.test_set.labels),
+            *(data if isinstance(data, tuple) else (data,)),
+            validation=_examples(self.test_set),
             optimizer=self.optimizer,
             epochs=self.epochs,
             batch_size=s.batch_size,
@@ -163,16 +164,37 @@ class Job:
 
     def evaluate(self) -> Evaluation:
         """Accuracy, loss (cross-entropy as trained), per-class figures and confusion matrix on the held-out examples."""
-        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+        confusion = np.zeros((len(self.data.classes),) * 2, dtype=np.int64)
+        loss = 0.0
+        for x, t in self.test_set.pieces():
+            with np.errstate(all="ignore"):  # a run that diverged may leave large weights; its history says so
+                z = self.network.logits(x)
+            np.add.at(confusion, (t, z.argmax(axis=1)), 1)
+            loss += self.network.objective.reduced(z, t)[0] * len(t)
+        right, support, found = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+        precision, recall, f1 = _ratio(right, found), _ratio(right, support), _ratio(2 * right, found + support)
+        accuracy = float(right.sum() / support.sum())
+        return Evaluation(accuracy, loss / int(support.sum()), precision, recall, f1, support, confusion)
 
-        with np.errstate(all="ignore"):  # a run that diverged may leave large weights; its history says so
-            true, z = self.test_set.labels, self.network.logits(self.test_set.x)
-        found = z.argmax(axis=1)
-        every = np.arange(len(self.data.classes))
-        precision, recall, f1, support = precision_recall_fscore_support(true, found, labels=every, zero_division=0.0)
-        confusion = confusion_matrix(true, found, labels=every)
-        loss = self.network.objective.reduced(z, true)[0]
-        return Evaluation(float(np.mean(found == true)), loss, precision, recall, f1, support, confusion)
+
+def _examples(data: Dataset | Streamed) -> tuple[Array, Array] | Streamed:
+    """As `train` takes them: (x, t), or a source of batches."""
+    return (data.x, data.labels) if isinstance(data, Dataset) else data
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """part / whole, 0 where there is nothing."""
+    return part / np.maximum(whole, 1)
+
+
+def _standardize(coding: Coding, moments: Moments) -> Standardize:
+    """Numbers are standardised; the inputs of a category are 0 or 1 and stay so, or a rare one would become very large."""
+    numbers = np.array([name not in coding.categories for name in coding.features])
+    mean, scale = np.zeros(coding.inputs), np.ones(coding.inputs)
+    if numbers.any():
+        fitted = Standardize.of(moments.mean[numbers], np.sqrt(moments.variance[numbers]), moments.range[numbers])
+        mean[coding.is_number], scale[coding.is_number] = fitted.mean, fitted.scale
+    return Standardize(mean, scale)
 
 
 def _resolved(settings: Settings, examples: int) -> Settings:

@@ -32,6 +32,21 @@ def sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[in
     return sizes
 
 
+def names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """Names of columns: a,b."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    """Height and width: 28,28."""
+    if text is None:
+        return None
+    given = sizes(ctx, parameter, text)
+    if len(given) != 2:
+        raise click.BadParameter(f"expected height and width such as 28,28, received {text!r}")
+    return given
+
+
 def every(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, str] | None:
     """A number of epochs or steps: 5; 200 steps."""
     if text is None:

@@ -36,10 +36,12 @@ def keep_checkpoints(
     step: TrainingStep,
     rng: np.random.Generator,
     terms: Mapping[str, Any],
+    most: tuple[int, int],
 ) -> None:
     """Have `progress` write checkpoints from here on; go on from the newest one, if `checkpoints` resumes.
 
-    Raises `ModelFileError` if `terms`, by name, are not those of the training that goes on, or its checkpoint is damaged.
+    Raises `ModelFileError` if `terms`, by name, are not those of the training that goes on, if it has more epochs and examples
+    behind it than there are (`most`), or if its checkpoint is damaged.
     """
     if type(rng.bit_generator) is not np.random.PCG64:
         raise ArgumentError(
@@ -52,9 +54,12 @@ def keep_checkpoints(
         with refusals(path):
             _require_same(state["terms"], described)
             _restore(state, progress, network, step, rng)
+            done = len(progress.records), progress.row
+            if done[0] > most[0] or done[1] >= most[1]:
+                raise ModelFileError(f"expected at most {most} epochs and examples of the next, received {done}")
 
-    def keep(unit: str, count: int) -> None:
-        if checkpoints.interrupted or checkpoints.is_due(unit, count):
+    def keep(steps: int, epochs: int | None) -> None:
+        if checkpoints.interrupted or checkpoints.is_due(steps, epochs):
             checkpoints.write(step.count, {"terms": described, **_state(progress, network, step, rng)})
         if checkpoints.interrupted:
             raise KeyboardInterrupt

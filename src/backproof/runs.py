@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ FILE = "run.json"
 
 @dataclass(frozen=True)
 class Run:
-    """Where the data come from, the settings, and how often a checkpoint is written: (count, "epochs" or "steps"), or None."""
+    """Where the data come from, the settings, how often a checkpoint is written, and how the data are read.
+
+    every : (count, "epochs" or "steps"), None for no checkpoint but when interrupted. reading : options of `backproof.data.read`.
+    """
 
     source: str
     target: str | None
     settings: Settings
     every: tuple[int, str] | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
 
     def write(self, folder: Path) -> None:
@@ -36,12 +40,16 @@ class Run:
         """The run in `folder`. Raises `ArgumentError` if there is none, or none that can be read."""
         try:
             given: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            settings: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in given.pop("settings").items()
-            }
+            settings, reading = _with_tuples(given.pop("settings")), _with_tuples(given.pop("reading"))
             every = given.pop("every")
-            return cls(settings=Settings(**settings), every=None if every is None else (int(every[0]), str(every[1])), **given)
+            every = None if every is None else (int(every[0]), str(every[1]))
+            return cls(settings=Settings(**settings), every=every, reading=reading, **given)
         except OSError as error:
             raise ArgumentError(f"--resume: expected the folder of a run, received {folder} ({FILE}: {error.strerror})") from error
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ArgumentError(f"--resume: expected the folder of a run, received {folder}, whose {FILE} is damaged") from error
+
+
+def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
+    """What JSON made lists of, as the tuples that they were."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

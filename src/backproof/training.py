@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
-from backproof.kernels import blas
+from backproof.examples import Batch, Data, Prepared, batches_of, count, evaluate, fingerprint
 from backproof.layers.base import require_count
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
@@ -20,18 +19,18 @@ from backproof.plan import obstacle
 from backproof.progress import EarlyStopping, Progress, Record
 from backproof.resuming import keep_checkpoints
 from backproof.saving.checkpoints import Checkpoints
+from backproof.source import Source
 from backproof.step import TrainingStep
 
-_ROWS_AT_ONCE = 8192
 _WORTH_COMPILING = 1.0  # seconds by the layers
 
 
 def train(
     network: Network,
     x: object,
-    t: object,
+    t: object = None,
     *,
-    validation: tuple[object, object] | None = None,
+    validation: tuple[object, object] | Source | None = None,
     sample_weight: object = None,
     optimizer: Optimizer | FullBatch | None = None,
     epochs: int = 100,
@@ -42,14 +41,18 @@ def train(
     compiled: bool | None = None,
     checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
 ) -> Iterator[Record]:
-    """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
+    """Train `network` on x (N, *features) and t, or on a source of batches, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
-    iteration an epoch. `validation` is a pair (x, t). `metrics` maps names to functions of (logits, targets); they are reported
-    as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a plain
-    network (see `TrainingStep`), False the layers. By default it is taken if there is one and training by the layers would last
-    about a second or more: a matter of the sizes alone, not of what is compiled already, so that a result never depends on that.
+    iteration an epoch. `validation` is a pair (x, t), or a source. `metrics` maps names to functions of (logits, targets); they are
+    reported as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a
+    plain network (see `TrainingStep`), False the layers. By default it is taken if there is one and training by the layers would
+    last about a second or more: a matter of the sizes alone, not of what is compiled already, so that a result never depends on
+    that.
+
+    A `Source` in place of x and t (`backproof.data.ArraySource` of arrays mapped from files, or anything with `len` and
+    `batches(size, rng)`) is never whole in memory; without a validation set it has no metrics.
 
     `checkpoint`, a folder or `Checkpoints(folder, ...)`, keeps the state of the training there, so that another process can go on
     with it: with `Checkpoints(folder, resume=True)` the records of before come first, then those of the epochs that remain, and
@@ -74,18 +77,28 @@ def train(
         require_optimizer(optimizer := optimizer or adam(), "train")
     if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
         raise ArgumentTypeError(f"train: expected early_stopping to be an EarlyStopping(...), received {early_stopping!r}")
-    inputs, targets = _examples(x, t, "x", "t")
-    held_out = None if validation is None else _examples(*_pair(validation), "validation x", "validation t")
-    weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
-    if weights is not None and weights.shape[:1] != inputs.shape[:1]:
-        raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
     rng = np.random.default_rng(seed)
     begun = None if seed is None else dict(rng.bit_generator.state)
-    if not network.is_initialised:
-        network.initialise(inputs, rng)
-    inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
-    require_finite(inputs, f"x as {network.dtype}")
-    held_out = None if held_out is None else (network.prepared(held_out[0]), held_out[1])
+    given: Data
+    if isinstance(x, Source):
+        _require_alone(t, sample_weight, optimizer)
+        given, weights = Prepared(network, x, rng), None
+    else:
+        inputs, targets = _examples(x, t, "x", "t")
+        weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
+        if weights is not None and weights.shape[:1] != inputs.shape[:1]:
+            raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
+        if not network.is_initialised:
+            network.initialise(inputs, rng)
+        inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
+        require_finite(inputs, f"x as {network.dtype}")
+        given = inputs, targets
+    held_out: Data | None = None
+    if isinstance(validation, Source):
+        held_out = Prepared(network, validation, rng)
+    elif validation is not None:
+        held_x, held_t = _examples(*_pair(validation), "validation x", "validation t")
+        held_out = network.prepared(held_x), held_t
     network = network.behind_standardising()
     metrics = default_metrics(network.objective) if metrics is None else metrics
     progress, step = Progress(), None
@@ -93,23 +106,23 @@ def train(
         from backproof.fullbatch import iterations
 
         if checkpoint is not None:
-            raise ArgumentError(
-                "checkpoint: expected an optimizer that goes step by step; SciPy's L-BFGS keeps its state to itself"
-            )
-        passes = iterations(network, inputs, targets, weights, optimizer, epochs)
+            raise ArgumentError("checkpoint: expected an optimizer that goes by steps; SciPy's L-BFGS keeps its state to itself")
+        assert isinstance(given, tuple)
+        passes = iterations(network, *given, weights, optimizer, epochs)
     else:
+        examples = count(given)
         if compiled is None:
-            compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
+            compiled = obstacle(network) is None and _estimate(network, examples, batch_size, epochs) > _WORTH_COMPILING
         step = TrainingStep(network, optimizer, rng, compiled=compiled)
         if checkpoint is not None:
-            terms = {"data": (inputs, targets, weights, held_out), "network": network, "seed": begun, "optimizer": optimizer}
-            terms |= {"batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
+            data = fingerprint(given), weights, None if held_out is None else fingerprint(held_out)
+            terms = {"data": data, "network": network, "seed": begun, "optimizer": optimizer, "batch_size": batch_size}
+            terms |= {"early_stopping": early_stopping, "compiled": compiled}
             keep = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
-            keep_checkpoints(keep, progress, network, step, rng, terms)
-            if len(progress.records) > epochs:
-                raise ArgumentError(f"epochs: expected at least the {len(progress.records)} of the checkpoint, received {epochs}")
-        passes = (_epoch(step, inputs, targets, weights, batch_size, rng, progress) for _ in range(len(progress.records), epochs))
-    watch = _Watch(network, (inputs, targets), held_out, metrics, step, progress.seconds)
+            keep_checkpoints(keep, progress, network, step, rng, terms, most=(epochs, examples))
+        left = range(len(progress.records), epochs)
+        passes = (_epoch(step, batches_of(given, weights, batch_size, rng), examples, rng, progress) for _ in left)
+    watch = _Watch(network, given, held_out, metrics, step, progress.seconds)
     return _records(passes, watch, progress, early_stopping)
 
 
@@ -137,25 +150,23 @@ def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Ar
     return inputs, targets
 
 
+def _require_alone(t: object, sample_weight: object, optimizer: object) -> None:
+    if isinstance(optimizer, FullBatch):
+        raise ArgumentError("lbfgs: expected examples in memory, received a source of batches")
+    for name, value in (("t", t), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ArgumentError(f"train: expected no {name} beside a source, which gives batches of x and t")
+
+
 def _epoch(
-    step: TrainingStep,
-    x: Array,
-    t: Array,
-    weights: Array | None,
-    batch_size: int,
-    rng: np.random.Generator,
-    progress: Progress,
+    step: TrainingStep, batches: Iterator[Batch], examples: int, rng: np.random.Generator, progress: Progress
 ) -> tuple[int, float, float]:
-    """One pass over the examples in random order, or the rest of one: steps so far, mean of the loss, norm of the last gradient."""
-    n = len(x)
-    order = progress.order(rng, n)
-    for start in range(progress.row, n, batch_size):
-        rows = order[start : start + batch_size]
-        last = start + batch_size >= n
-        value = step(x[rows], t[rows], None if weights is None else weights[rows], norm=last)
-        progress.after_step(step.count, value, len(rows))
+    """A step for each batch that is left of an epoch: steps made so far, mean of the loss, norm of the last gradient."""
+    for x, t, weights in progress.left(batches, rng):
+        last = progress.row + len(x) >= examples
+        progress.after_step(step.count + 1, step(x, t, weights, norm=last), len(x), last)
     step.require_finite_parameters(x, t)
-    return step.count, progress.loss / n, step.gradient_norm
+    return step.count, progress.loss / examples, step.gradient_norm
 
 
 class _Watch:
@@ -164,8 +175,8 @@ class _Watch:
     def __init__(
         self,
         network: Network,
-        training: tuple[Array, Array],
-        held_out: tuple[Array, Array] | None,
+        training: Data,
+        held_out: Data | None,
         metrics: Mapping[str, Metric],
         step: TrainingStep | None,
         seconds: float,
@@ -176,16 +187,12 @@ class _Watch:
         self.started = time.perf_counter() - seconds
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
-        x, t = self.watched
         values: dict[str, float] = {}
         validation_loss = None
-        if self.metrics or self.held_out is not None:
-            with np.errstate(all="ignore"), blas.few(2.0 * min(len(x), _ROWS_AT_ONCE) * self.network.parameters.size):
-                z = np.concatenate([self.network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
-            values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
-            loss = self.network.objective.reduced(z, t)[0]
-            if not math.isfinite(loss) and self.step is not None:
-                self.step.diverged(x, t)
+        if self.held_out is not None or (self.metrics and isinstance(self.watched, tuple)):
+            diverged = None if self.step is None else self.step.diverged
+            loss, found = evaluate(self.network, self.watched, self.metrics, diverged)
+            values = {f"{self.prefix}_{name}": value for name, value in found.items()}
             validation_loss = None if self.held_out is None else loss
         seconds = time.perf_counter() - self.started
         return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)

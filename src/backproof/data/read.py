@@ -1,9 +1,8 @@
-"""What a user names on the command line, a bundled set or a file, as a `Dataset`."""
+"""What a user names on the command line, a bundled set, a file or a folder, as data to train on or to predict for."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,15 @@ import numpy as np
 
 from backproof._errors import DataError
 from backproof.arrays import Array
-from backproof.data.dataset import Dataset, require_two_classes
-from backproof.data.labels import code_labels, code_text_labels
-from backproof.data.tables import Table, read_table
+from backproof.data.coding import Coding
+from backproof.data.dataset import Dataset, dataset, loaded
+from backproof.data.idx import is_idx, open_idx
+from backproof.data.images import ImageRows
+from backproof.data.npy import open_npy, open_npz
+from backproof.data.parquet import ParquetRows
+from backproof.data.rows import Image, Reading, Rows
+from backproof.data.streamed import Streamed, streamed
+from backproof.data.tables import TableRows
 
 BUNDLED: dict[str, str] = {
     "digits": "load_digits",
@@ -23,61 +28,85 @@ BUNDLED: dict[str, str] = {
 }
 """Sets that come with scikit-learn, and their loaders."""
 
-_X_NAMES, _T_NAMES = ("x", "X", "data", "features"), ("y", "Y", "t", "target", "label", "labels")
+STREAM_FROM = 1 << 30
+"""Files whose numbers would take more bytes than this in memory, as float64, are read a piece at a time."""
+
+FORMATS: tuple[tuple[str, Callable[[Path], bool], Callable[[Path, Reading], Rows]], ...] = (
+    ("a folder of images", lambda path: path.is_dir(), ImageRows),
+    (".csv", lambda path: path.suffix.lower() == ".csv", TableRows),
+    (".tsv", lambda path: path.suffix.lower() == ".tsv", TableRows),
+    (".parquet", lambda path: path.suffix.lower() in (".parquet", ".pq"), ParquetRows),
+    (".npz", lambda path: path.suffix.lower() == ".npz", open_npz),
+    (".npy", lambda path: path.suffix.lower() == ".npy", open_npy),
+    ("IDX (MNIST's)", is_idx, open_idx),
+)
+"""(name, whether a path is one, its reader), asked from the top; a new format is a new row."""
 
 
-def read(source: str, target: str | None = None) -> Dataset:
-    """The labelled data called `source`: "digits", "iris", "wine", "breast-cancer", or a path ending in .csv, .tsv or .npz.
+def read(
+    source: str,
+    target: str | None = None,
+    *,
+    stream: bool | None = None,
+    categorical: Collection[str] = (),
+    ignore: Collection[str] = (),
+    image_size: tuple[int, int] | None = None,
+) -> Dataset | Streamed:
+    """The labelled data called `source`: "digits", "iris", "wine", "breast-cancer", or the path of a file or a folder of images.
 
-    `target` names the column (CSV) or array (NPZ; by default y, t, target or labels) with the labels. Raises `DataError`, naming
-    the file and what was expected, for anything that cannot be trained on.
+    target : where the labels are: the column (CSV, Parquet), the array (NPZ; by default y, t, target or labels), the number of a
+    column or a file (NPY), a file (IDX; by default the one beside it). stream : whether the data stay in the file (`Streamed`); by
+    default from a gigabyte on. categorical : columns of numbers that are names of categories. ignore : columns to leave out.
+    image_size : (height, width) that images are brought to.
+
+    Raises `DataError`, naming the file and what was expected, for anything that cannot be trained on.
     """
     if source in BUNDLED:
         if target is not None:
             raise DataError(f"{source}: expected no target for a bundled data set, received {target!r}")
+        if stream or categorical or ignore or image_size is not None:
+            raise DataError(f"{source}: expected no options of files for a bundled data set")
         return _bundled(source)
-    path = _existing(source)
-    data = (
-        _labelled_arrays(path, target)
-        if path.suffix == ".npz"
-        else _labelled_table(read_table(path, named=[target] if target else []), target)
-    )
-    return require_two_classes(data)
+    image = None if image_size is None else Image(*image_size, resize=True)
+    reading = Reading(target, kinds=dict.fromkeys(categorical, "category"), ignore=frozenset(ignore), image=image)
+    rows = _opened(source, reading)
+    if (categorical or ignore) and not isinstance(rows, TableRows | ParquetRows):
+        raise DataError(f"{source}: expected a table (CSV or Parquet) with categorical or ignore, received a file without columns")
+    if image_size is not None and not isinstance(rows, ImageRows):
+        raise DataError(f"{source}: expected a folder of images with image_size, received a file")
+    if stream is None:
+        stream = rows.streams and 8 * len(rows) * len(rows.features) > STREAM_FROM
+    return streamed(rows) if stream else dataset(rows)
 
 
-def read_features(source: str, features: tuple[str, ...], target: str | None = None) -> tuple[Array, Array | None]:
-    """(x, true labels or None): the features a model was trained with, found by name in a table, by position in arrays.
+def read_features(source: str, coding: Coding, target: str | None = None) -> tuple[Array, Array | None, dict[str, list[str]]]:
+    """(x, true labels or None, values unknown to the model): the inputs of a model with this `coding`.
 
-    The labels, asked for with `target`, come as they are written: text, or numbers.
+    Columns are found by name in a table, by position in arrays. The labels, asked for with `target`, come as they are written:
+    text, or numbers. `Coding.unseen` says what unknown values are.
     """
     if source in BUNDLED:
         data = _bundled(source)
-        return _of_width(data.x, features, source), None if target is None else np.array(data.classes)[data.labels]
-    path = _existing(source)
-    if path.suffix == ".npz":
-        arrays = _arrays(path)
-        x = _examples(path, *_pick(path, arrays, None, _X_NAMES, "the examples"))
-        x = _of_width(x, features, str(path))
-        return x, None if target is None else _one_each(path, *_pick(path, arrays, target, (), "the labels"), len(x))
-    table = read_table(path, named=(*features, *([target] if target else [])))
-    missing = [name for name in features if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: expected the model's {len(features)} feature columns, received {len(table.header)} columns without "
-            f"{', '.join(map(repr, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
-        )
-    return table.numbers(features), None if target is None else np.array(_column(table, target))
+        return _of_width(data.x, coding, source), None if target is None else np.array(data.classes)[data.labels], {}
+    rows = _opened(source, coding.reading(target))
+    if not coding.categories.keys() <= rows.categories.keys():
+        raise DataError(f"{source}: expected a table with the model's categorical columns, received a file without columns")
+    x, labels = loaded(rows)
+    values = {name: vocabulary.values for name, vocabulary in rows.categories.items()}
+    return coding.encode(_of_width(x, coding, source), values), labels, coding.unseen(values)
 
 
-def _existing(source: str) -> Path:
+def _opened(source: str, reading: Reading) -> Rows:
     path = Path(source)
-    if path.suffix not in (".csv", ".tsv", ".npz"):
-        raise DataError(f"{source}: expected one of {', '.join(BUNDLED)}, or a file ending in .csv, .tsv or .npz")
-    if not path.is_file():
-        raise DataError(f"{source}: expected a file, received {'a folder' if path.is_dir() else 'no such file'}")
-    if path.stat().st_size == 0:
+    known = f"expected one of {', '.join(BUNDLED)}, or {', '.join(name for name, *_ in FORMATS)}"
+    if not (path.is_file() or path.is_dir()):
+        raise DataError(f"{source}: {'expected a file' if path.suffix else known}, received no such file")
+    if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{source}: expected data, received an empty file")
-    return path
+    for _, fits, opened in FORMATS:
+        if fits(path):
+            return opened(path, reading)
+    raise DataError(f"{source}: {known}; received something else")
 
 
 def _bundled(name: str) -> Dataset:
@@ -90,71 +119,7 @@ def _bundled(name: str) -> Dataset:
     )
 
 
-def _labelled_table(table: Table, target: str | None) -> Dataset:
-    labels, classes = code_text_labels(_column(table, target), f"{table.path}, column {target!r}")
-    features = tuple(name for name in table.header if name != target)
-    if not features:
-        raise DataError(f"{table.path}: expected feature columns beside {target!r}, received none")
-    return Dataset(str(table.path), table.numbers(features), labels, classes, features)
-
-
-def _column(table: Table, target: str | None) -> list[str]:
-    if target is None or target not in table.columns:
-        shown = ", ".join(map(repr, table.header[:12])) + (" ..." if len(table.header) > 12 else "")
-        received = "no --target" if target is None else f"--target {target!r}"
-        raise DataError(f"{table.path}: expected the target to be one of the columns {shown}; received {received}")
-    return table.columns[target]
-
-
-def _labelled_arrays(path: Path, target: str | None) -> Dataset:
-    arrays = _arrays(path)
-    x = _examples(path, *_pick(path, arrays, None, _X_NAMES, "the examples"))
-    name, values = _pick(path, arrays, target, _T_NAMES, "the labels")
-    labels, classes = code_labels(_one_each(path, name, values, len(x)), f"{path}, array {name!r}")
-    return Dataset(str(path), x, labels, classes, tuple(str(i) for i in range(x.shape[1])))
-
-
-def _one_each(path: Path, name: str, values: Array, examples: int) -> Array:
-    if values.shape != (examples,):
-        raise DataError(f"{path}, array {name!r}: expected shape ({examples},), one label an example, received {values.shape}")
-    return values
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            arrays = {name: archive[name] for name in archive.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("it holds other things than arrays")
-        return arrays
-    except (ValueError, TypeError, OSError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: expected an .npz archive of plain arrays, received one that cannot be read ({error})") from error
-
-
-def _pick(path: Path, arrays: dict[str, Array], wanted: str | None, names: tuple[str, ...], what: str) -> tuple[str, Array]:
-    found = next((name for name in ((wanted,) if wanted is not None else names) if name in arrays), None)
-    if found is None:
-        sought = repr(wanted) if wanted is not None else " or ".join(names)
-        raise DataError(f"{path}: expected an array {sought} with {what}, received the arrays {', '.join(arrays) or 'none'}")
-    return found, arrays[found]
-
-
-def _examples(path: Path, name: str, x: Array) -> Array:
-    where = f"{path}, array {name!r}"
-    if x.ndim < 2 or x.size == 0:
-        raise DataError(f"{where}: expected shape (N, features) with at least one example, received {x.shape}")
-    if x.dtype.kind not in "fiub":
-        raise DataError(f"{where}: expected real numbers, received dtype {x.dtype}")
-    flat = x.reshape(len(x), -1).astype(np.float64)
-    if not np.isfinite(flat).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(flat))[0])
-        raise DataError(f"{where}: expected finite numbers, received {flat[row, column]} in row {row}, feature {column}")
-    return flat
-
-
-def _of_width(x: Array, features: tuple[str, ...], where: str) -> Array:
-    if x.shape[1] != len(features):
-        raise DataError(f"{where}: expected {len(features)} features, as the model was trained with, received {x.shape[1]}")
+def _of_width(x: Array, coding: Coding, where: str) -> Array:
+    if x.shape[1] != len(coding.features):
+        raise DataError(f"{where}: expected {len(coding.features)} features, as the model was trained with, received {x.shape[1]}")
     return x

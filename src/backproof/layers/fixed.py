@@ -81,14 +81,17 @@ class Standardize(FixedMap):
         features in one unit (pixels), where a rare small feature should stay small. "auto": "common" if no feature's range is
         above four times the median range. A constant feature is only centred.
         """
-        if unit not in ("own", "common", "auto"):
-            raise ArgumentError(f"Standardize: expected unit to be 'own', 'common' or 'auto', received {unit!r}")
         rows = as_floats(x, "x", np.float64).reshape(-1, np.shape(x)[-1])
         if rows.size == 0:
             raise ShapeError(f"Standardize: expected x with at least one example and feature, received shape {np.shape(x)}")
-        mean, scale = rows.mean(axis=0), rows.std(axis=0)
-        scale[scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0.0
-        ranges = rows.max(axis=0) - rows.min(axis=0)
+        return cls.of(rows.mean(axis=0), rows.std(axis=0), rows.max(axis=0) - rows.min(axis=0), unit)
+
+    @classmethod
+    def of(cls, mean: Array, deviation: Array, ranges: Array, unit: str = "auto") -> Standardize:
+        """As `fit`, from the features' means, standard deviations and ranges."""
+        if unit not in ("own", "common", "auto"):
+            raise ArgumentError(f"Standardize: expected unit to be 'own', 'common' or 'auto', received {unit!r}")
+        scale = np.where(deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean), 0.0, deviation)
         if unit == "common" or (unit == "auto" and ranges.max() <= 4 * np.median(ranges)):
             scale = np.full_like(scale, np.sqrt(np.mean(scale * scale)))
         return cls(mean, np.where(scale > 0, scale, 1.0))

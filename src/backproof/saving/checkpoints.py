@@ -102,9 +102,10 @@ class Checkpoints:
                 self._warn(f"{error}; going on from the checkpoint before")
         return None
 
-    def is_due(self, unit: str, count: int) -> bool:
-        """Whether a checkpoint belongs after so many whole epochs or steps."""
-        return unit == self.unit and self.every is not None and count % self.every == 0
+    def is_due(self, steps: int, epochs: int | None) -> bool:
+        """Whether a checkpoint belongs after so many steps; `epochs` says how many these make, None in the midst of one."""
+        count = steps if self.unit == "steps" else epochs
+        return self.every is not None and count is not None and count % self.every == 0
 
     def write(self, step: int, state: dict[str, Any]) -> bool:
         """Keep `state`, of the training after `step` steps; False, and a warning, where the disk refuses."""
