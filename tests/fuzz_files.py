@@ -1,4 +1,4 @@
-"""Feed damaged files to a reader, in a process of its own: python -m tests.fuzz_files model 0 1000 FOLDER
+"""Feed damaged files to a reader, in a process of its own: python -m tests.fuzz_files model 0 1000 EMPTY_FOLDER
 
 For each seed a file is damaged (tests/mutations.py) and read. What may happen: a `ModelFileError` that names the file, or something
 that works, within a second of processor time and within 200 MB more address space than the process had before. Damage that does
@@ -7,12 +7,13 @@ not come with a new digest may at most leave what is read unchanged. Prints one 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,38 @@ def model_works(network: bp.Network, folder: Path) -> Any:
     return repr(network), network.metadata, network.parameters.tobytes()
 
 
-READERS = {"model": Reader(models, bp.load, model_works)}
+def resumed(path: Path) -> tuple[bp.Network, Iterator[bp.Record]]:
+    """The training whose checkpoint is `path`, as another process goes on with it."""
+    t = np.arange(len(X)) % 3
+    network = bp.Network([bp.Linear(4), bp.Tanh(), bp.Dropout(0.1), bp.Linear(3), bp.Softmax()], bp.CrossEntropy())
+    options = {"optimizer": bp.chain(bp.clip_by_norm(5.0), bp.adam(bp.cosine(0.1, 20))), "batch_size": 2, "seed": 0, "epochs": 5}
+    early, keep = bp.EarlyStopping("validation_loss", patience=4), bp.Checkpoints(path.parent, every=5, unit="steps", resume=True)
+    return network, bp.train(network, X, t, validation=(X, t), early_stopping=early, checkpoint=keep, **options)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Two of one training: within an epoch, and after one."""
+    (folder / "whole").mkdir()
+    for _ in resumed(folder / "whole" / "first")[1]:
+        pass
+    return list((folder / "whole").iterdir())
+
+
+def checkpoint_works(given: tuple[bp.Network, Iterator[bp.Record]], folder: Path) -> Any:
+    """Train on, without further checkpoints: it ends, if it may be with weights that have run away."""
+    network, records = given
+    with np.errstate(all="ignore"), contextlib.suppress(bp.DivergenceError):
+        for _ in records:
+            pass
+    for path in (folder / "damaged").iterdir():
+        path.unlink()
+    return network.parameters.tobytes()
+
+
+READERS = {
+    "model": Reader(models, bp.load, model_works),
+    "checkpoint": Reader(checkpoints, resumed, checkpoint_works),
+}
 
 
 def limit_memory() -> None:
@@ -82,7 +114,8 @@ def limit_memory() -> None:
 def main(kind: str, first: int, count: int, folder: Path) -> dict[str, Any]:
     reader = READERS[kind]
     originals = [path.read_bytes() for path in reader.originals(folder)]
-    target = folder / "damaged"
+    target = folder / "damaged" / "step-000000000005.safetensors"
+    target.parent.mkdir()
     identities = []
     for content in originals:
         target.write_bytes(content)
@@ -120,8 +153,9 @@ def main(kind: str, first: int, count: int, folder: Path) -> dict[str, Any]:
 
 
 def _fits(path: Path) -> bool:
-    text, digest, tensors = container._contents(path)
-    return text is not None and digest == container.digest_of(text, tensors)
+    text, tensors = container._contents(path)
+    description = json.loads(text or "{}")
+    return bool(description.pop("sha256", None) == container.digest_of(description, tensors))
 
 
 if __name__ == "__main__":

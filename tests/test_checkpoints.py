@@ -100,7 +100,7 @@ def test_a_killed_training_ends_as_one_that_was_not(case, every, unit, tmp_path)
 def test_more_epochs_than_at_first(case, tmp_path):
     trained(case, bp.Checkpoints(tmp_path), epochs=3)
     assert trained(case, bp.Checkpoints(tmp_path, resume=True)) == trained(case)
-    with pytest.raises(bp.ArgumentError, match="epochs: expected at least the"):
+    with pytest.raises(bp.ModelFileError, match=r"expected at most \(2, 50\) epochs and examples of the next, received \("):
         trained(case, bp.Checkpoints(tmp_path, resume=True), epochs=2)
 
 

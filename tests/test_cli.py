@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -358,3 +360,60 @@ def test_names_in_a_model_from_someone_else_are_not_believed(run, changes, messa
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "nowhere"], "expected the folder of a run, received nowhere (run.json: No such file"),
+        (["--resume", "damaged"], "whose run.json is damaged"),
+        (["--resume", "done"], "expected a run that was ended early, received done, where it is finished"),
+        (["iris", "--resume", "done"], "expected nothing beside the folder"),
+        (["--resume", "done", "--epochs", "5"], "expected nothing beside the folder"),
+        (["iris", "--checkpoint-every", "0"], "expected a number of epochs or steps"),
+        (["iris", "--checkpoint-every", "5 minutes"], "expected a number of epochs or steps"),
+        (["iris", "--optimizer", "lbfgs", "--checkpoint-every", "5", "--out", "new"], "SciPy's L-BFGS keeps its state to itself"),
+        (["iris", "--out", "done"], "give --resume done to go on, --force to begin anew"),
+        ([], "Missing argument 'DATA'"),
+    ],
+)
+def test_mistakes_about_checkpoints(run, arguments, message):
+    run("train", "iris", *QUICK, "--out", "done", "--checkpoint-every", "1")
+    for name in ("model.safetensors", "history.json"):
+        Path("done", name).unlink()
+    Path("damaged").mkdir()
+    Path("damaged/run.json").write_text('{"source": "iris", "settings": {"hidden": 5}}')
+    code, _, err = run("train", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(run, monkeypatch):
+    """The model does not fit: the run says so and ends; its checkpoints are enough to make it later."""
+    run("train", "iris", *QUICK, "--out", "whole")
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "part/model.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backproof.commands.save", full)
+        code, _, err = run("train", "iris", *QUICK, "--out", "part", "--checkpoint-every", "2 epochs")
+    assert (code, err) == (2, "backproof: error: part/model.safetensors: No space left on device\n")
+    code, out, _ = run("train", "--resume", "part")
+    assert code == 0
+    assert "epoch    1/3" in out  # the records of before are among those of the whole run
+    assert Path("part/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    histories = [json.loads(Path(name, "history.json").read_text()) for name in ("part", "whole")]
+    for history in histories:
+        for record in history["records"]:
+            record.pop("seconds")
+    assert histories[0] == histories[1]
+
+
+def test_force_begins_anew(run):
+    run("train", "iris", *QUICK, "--out", "a", "--checkpoint-every", "1")
+    run("train", "iris", *QUICK, "--seed", "1", "--out", "b")
+    assert run("train", "iris", *QUICK, "--seed", "1", "--out", "a", "--force")[0] == 0
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+    assert not list(Path("a/checkpoints").iterdir())

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("kind", ["model"])
+@pytest.mark.parametrize("kind", ["model", "checkpoint"])
 @pytest.mark.parametrize(("first", "count"), [(0, 400), *(pytest.param(i * 2000, 2000, marks=pytest.mark.slow) for i in range(10))])
 def test_damaged_files_do_no_harm(kind, first, count, tmp_path):
     command = [sys.executable, "-m", "tests.fuzz_files", kind, str(first), str(count), str(tmp_path)]

@@ -1,10 +1,9 @@
-"""The command line. Exit codes: 0 done, 1 the gradient is wrong, 2 could not be done (bad input)."""
+"""The command line. Exit codes: 0 done, 1 the gradient is wrong, 2 could not be done (bad input), 130 interrupted."""
 
 from __future__ import annotations
 
 import io
 import logging
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 
 from backproof import __version__
 from backproof._errors import BackproofError
+from backproof.option_types import Real, every, names, size, sizes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,41 +40,6 @@ def cli() -> None:
     """Train softmax networks by backpropagation, with every gradient shown to be right; say why a gradient is wrong."""
 
 
-class _Real(click.FloatRange):
-    """A range of finite numbers."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"expected a finite number, received {value}", param, ctx)
-        return number
-
-
-def _sizes(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
-    if text.strip().lower() in ("", "none", "0"):
-        return ()
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = (0,)
-    if not all(1 <= size <= 1_000_000 for size in sizes):
-        raise click.BadParameter(f"expected sizes such as 64,64 (or none), received {text!r}")
-    return sizes
-
-
-def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
-
-
-def _size(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    sizes = _sizes(ctx, parameter, text)
-    if len(sizes) != 2:
-        raise click.BadParameter(f"expected height and width such as 28,28, received {text!r}")
-    return sizes
-
-
 def _train_options(command: F) -> F:
     from backproof.choices import ACTIVATIONS, LEARNING_RATES, SCHEDULES
     from backproof.job import Settings
@@ -82,33 +47,33 @@ def _train_options(command: F) -> F:
     default = Settings()
     options = [
         click.option("--target", help="Column, array (NPZ) or file (NPY, IDX) with the class labels."),
-        click.option("--categorical", callback=_names, help="Columns of numbers that stand for categories: a,b."),
-        click.option("--ignore", callback=_names, help="Columns to leave out: a,b."),
-        click.option("--image-size", callback=_size, help="Height and width that images are brought to: 28,28."),
+        click.option("--categorical", callback=names, help="Columns of numbers that stand for categories: a,b."),
+        click.option("--ignore", callback=names, help="Columns to leave out: a,b."),
+        click.option("--image-size", callback=size, help="Height and width that images are brought to: 28,28."),
         click.option("--stream/--in-memory", default=None, help="Read the data a piece at a time.  [default: from 1 GiB on]"),
-        click.option("--hidden", default=",".join(map(str, default.hidden)), callback=_sizes, help="Sizes of the hidden layers."),
+        click.option("--hidden", default=",".join(map(str, default.hidden)), callback=sizes, help="Sizes of the hidden layers."),
         click.option(
             "--activation", type=click.Choice(list(ACTIVATIONS)), default=default.activation, help="Of the hidden layers."
         ),
         click.option(
-            "--dropout", type=_Real(0, 1, max_open=True), help="Rate after each hidden layer.  [default: 0.3; 0 with lbfgs]"
+            "--dropout", type=Real(0, 1, max_open=True), help="Rate after each hidden layer.  [default: 0.3; 0 with lbfgs]"
         ),
         click.option(
             "--label-smoothing",
-            type=_Real(0, 1),
+            type=Real(0, 1),
             default=default.label_smoothing,
             help="Share of the target given to all classes.",
         ),
-        click.option("--l2", type=_Real(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."),
+        click.option("--l2", type=Real(min=0), default=default.l2, help="Penalty l2/2 |weights|^2, in loss and gradient."),
         click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default=default.optimizer),
-        click.option("--lr", type=_Real(min=0), help="Learning rate.  [default: by optimizer]"),
+        click.option("--lr", type=Real(min=0), help="Learning rate.  [default: by optimizer]"),
         click.option("--schedule", type=click.Choice(SCHEDULES), default=default.schedule, help="Of the learning rate."),
-        click.option("--clip-norm", type=_Real(min=0, min_open=True), help="Longest gradient."),
+        click.option("--clip-norm", type=Real(min=0, min_open=True), help="Longest gradient."),
         click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: 60, up to 500 for small data]"),
         click.option("--batch-size", type=click.IntRange(min=1), default=default.batch_size),
         click.option(
             "--test-fraction",
-            type=_Real(0, 1, min_open=True, max_open=True),
+            type=Real(0, 1, min_open=True, max_open=True),
             default=default.test_fraction,
             help="Share held out.",
         ),
@@ -120,6 +85,13 @@ def _train_options(command: F) -> F:
             "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: backproof-NAME, numbered if taken]"
         ),
         click.option("--force", is_flag=True, help="Overwrite results in --out."),
+        click.option(
+            "--checkpoint-every",
+            "every",
+            callback=every,
+            metavar="N [epochs|steps]",
+            help="Keep the state of the training after so many epochs, or steps: 5, '200 steps'.  [default: when interrupted]",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -136,23 +108,48 @@ def _train_options(command: F) -> F:
     backproof train train-images-idx3-ubyte.gz
     backproof train photos --image-size 32,32
     backproof train my.npz --target y --optimizer lbfgs --hidden none --l2 0.01 --epochs 500
+    backproof train my.csv --target label --out run2 --checkpoint-every 5
+    backproof train --resume run2
     """,
     context_settings={"show_default": True},
 )
-@click.argument("data")
+@click.argument("data", required=False)
 @_train_options
-def train(data: str, target: str | None, out: Path | None, force: bool, **options: Any) -> None:
+@click.option("--resume", type=click.Path(path_type=Path), help="Folder of a run that was ended early: go on with it, as it began.")
+@click.pass_context
+def train(
+    context: click.Context,
+    /,
+    data: str | None,
+    target: str | None,
+    out: Path | None,
+    force: bool,
+    every: tuple[int, str] | None,
+    resume: Path | None,
+    **options: Any,
+) -> None:
     """Train a softmax network on DATA and keep it.
 
     DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), a file (CSV, Parquet, NPZ, NPY, IDX) or a folder with
     a folder of images for each class. A part is held out, the gradient of this very network is checked numerically, then it is
     trained and tested. Writes model.safetensors and history.json into --out.
+
+    Ctrl-C finishes the step and keeps the state of the training. With --resume FOLDER, the --out of that run, it ends with the
+    very weights that it would have had.
     """
-    from backproof.commands import train_command
+    from backproof.commands import resume_command, train_command
     from backproof.job import Settings
+    from backproof.runs import Run
 
     reading = {name: options.pop(name) for name in ("categorical", "ignore", "image_size", "stream")}
-    sys.exit(train_command(data, target, Settings(**options), out, force, **reading))
+    if resume is not None:
+        given = [name for name in context.params if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT]
+        if given != ["resume"]:
+            raise click.UsageError("--resume: expected nothing beside the folder: the run goes on as it began")
+        sys.exit(resume_command(resume))
+    if data is None:
+        raise click.MissingParameter(param_hint="'DATA'", param_type="argument")
+    sys.exit(train_command(Run(data, target, Settings(**options), every, reading), out, force))
 
 
 @cli.command(

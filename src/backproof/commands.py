@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -19,24 +20,36 @@ from backproof._errors import ArgumentError, DataError, DivergenceError, LabelEr
 from backproof.arrays import Array
 from backproof.data import Coding, Dataset, read, read_features
 from backproof.data.labels import as_trained
-from backproof.job import Job, Settings
+from backproof.job import Job
 from backproof.kernels.reference import softmax
 from backproof.layers import Softmax
 from backproof.network import Network
 from backproof.progress import Record
-from backproof.saving import load, save
+from backproof.runs import Run
+from backproof.saving import Checkpoints, load, save
 from backproof.saving.files import require_free, require_writable, write_atomically
 from backproof.terminal import class_table, confusion_table, describe, follow
 
-MODEL, HISTORY = "model.safetensors", "history.json"
+MODEL, HISTORY, CHECKPOINTS = "model.safetensors", "history.json", "checkpoints"
 
 
-def train_command(source: str, target: str | None, settings: Settings, out: Path | None, force: bool, **reading: Any) -> int:
-    """`backproof train`, `reading` being the options of `read`: returns the exit code."""
-    folder = _folder(source, out, force)
+def train_command(run: Run, out: Path | None, force: bool) -> int:
+    """`backproof train DATA`: returns the exit code."""
+    return _train(run, _folder(run.source, out, force), overwrite=force, resume=False)
+
+
+def resume_command(folder: Path) -> int:
+    """`backproof train --resume FOLDER`: returns the exit code."""
+    run = Run.read(folder)
+    if run.finished:
+        raise ArgumentError(f"--resume: expected a run that was ended early, received {folder}, where it is finished")
+    return _train(run, folder, overwrite=True, resume=True)
+
+
+def _train(run: Run, folder: Path, *, overwrite: bool, resume: bool) -> int:
     console = Console(highlight=False)
-    data = read(source, target, **reading)
-    job = Job(data, settings)
+    data = read(run.source, run.target, **run.reading)
+    job = Job(data, run.settings)
     classes = [str(name) for name in data.classes]
     console.print(
         f"{data.name}: {len(data):,} examples, {len(data.features):,} features, {len(classes)} classes; "
@@ -54,10 +67,16 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
     require_writable(folder, "--out")
     records: list[Record] = []
     diverged: DivergenceError | None = None
+    checkpoints = _checkpoints(run, job, folder, resume)
     try:
-        records.extend(follow(console, job.run(), job.epochs))
+        with _finishing(checkpoints):
+            records.extend(follow(console, job.run(checkpoints), job.epochs))
     except DivergenceError as error:
         diverged = error
+    except KeyboardInterrupt:
+        if checkpoints is not None and checkpoints.held():
+            _say(f"to go on: backproof train --resume {folder}")
+        raise
     evaluation = job.evaluate()
     history = {
         "backproof": __version__,
@@ -68,8 +87,9 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
         "records": [dataclasses.asdict(record) for record in records],
         "held_out": evaluation.as_json(),
     }
-    save(job.network, folder / MODEL, overwrite=force)
+    save(job.network, folder / MODEL, overwrite=overwrite)
     write_atomically(folder / HISTORY, json.dumps(_finite(history), indent=1, allow_nan=False).encode())
+    dataclasses.replace(run, finished=True).write(folder)
     if diverged is not None:
         raise DivergenceError(f"{diverged} They are in {folder / MODEL}.")
     console.print(f"trained in {records[-1].seconds:.1f} s; {describe(records[-1])}", soft_wrap=True)
@@ -84,6 +104,30 @@ def train_command(source: str, target: str | None, settings: Settings, out: Path
     console.print(f"accuracy on the held-out examples: {evaluation.accuracy:.4f}")
     console.print(f"wrote {folder / MODEL} and {folder / HISTORY}", markup=False, soft_wrap=True)
     return 0
+
+
+def _checkpoints(run: Run, job: Job, folder: Path, resume: bool) -> Checkpoints | None:
+    """Where and when the run keeps its state; None for L-BFGS, which has none to keep."""
+    if job.settings.optimizer == "lbfgs":
+        if run.every is not None:
+            raise ArgumentError("lbfgs: expected no --checkpoint-every: SciPy's L-BFGS keeps its state to itself")
+        return None
+    every, unit = run.every or (None, "epochs")
+    checkpoints = Checkpoints(folder / CHECKPOINTS, every, unit, resume=resume, warn=_say)
+    if not resume:
+        checkpoints.clear()  # --force: those of a run that is given up
+    run.write(folder)
+    return checkpoints
+
+
+def _finishing(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[None]:
+    if checkpoints is None:
+        return contextlib.nullcontext()
+    return checkpoints.finishing(lambda: _say("finishing the step; Ctrl-C again leaves at once"))
+
+
+def _say(message: str) -> None:
+    print(f"backproof: {message}", file=sys.stderr, flush=True)
 
 
 def _finite(value: Any) -> Any:
@@ -105,6 +149,7 @@ def _folder(source: str, out: Path | None, force: bool) -> Path:
         raise ArgumentError(f"--out: expected a folder, received the file {out}")
     for name in (MODEL, HISTORY):
         require_free(out / name, force, "give --force to overwrite it, or another --out")
+    require_free(out / CHECKPOINTS, force, f"give --resume {out} to go on, --force to begin anew, or another --out")
     return out
 
 
@@ -142,7 +187,7 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
 
 
 def _named(network: Network, model: Path) -> tuple[list[Any], Coding]:
-    """Names of the classes and the columns' coding, which the file must have for its outputs and inputs: whoever wrote it."""
+    """Names of the classes, and what the columns are, which the file must have for its outputs and inputs: whoever wrote it."""
     try:
         classes, coding = network.metadata["classes"], Coding.from_json(network.metadata)
     except KeyError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from backproof.arrays import Array, require_finite
 from backproof.kernels import blas
 from backproof.metrics import Metric
 from backproof.network import Network
-from backproof.progress import Progress
 from backproof.source import Source
 
 _BYTES_AT_ONCE, _ROWS_AT_ONCE = 16 << 20, 8192
@@ -51,14 +50,24 @@ def count(data: Data) -> int:
     return len(data[0] if isinstance(data, tuple) else data)
 
 
-def batches_of(data: Data, size: int, rng: np.random.Generator, progress: Progress) -> Iterator[Batch]:
-    """One pass over the examples in random order, or the rest of it: (x, t, weights). A source has no weights."""
+def fingerprint(data: Data) -> tuple[Any, ...]:
+    """What tells these data from others: all of the arrays, of a source how many examples there are and the first of them."""
+    return data if isinstance(data, tuple) else (len(data), *next(iter(data.batches(_ROWS_AT_ONCE // 8))))
+
+
+def batches_of(data: Data, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """One pass over the examples in random order: (x, t, weights). A source has no weights.
+
+    The order depends on the generator's state at the first batch alone, whatever is drawn between two batches: a source, which
+    draws as it goes, gets a generator of its own. So a pass can be made again from its beginning.
+    """
     if not isinstance(data, tuple):
-        yield from ((x, t, None) for x, t in data.batches(size, rng))
+        own = np.random.default_rng(rng.integers(2**63, size=4))
+        yield from ((x, t, None) for x, t in data.batches(size, own))
         return
     x, t, weights = data
-    order = progress.order(rng, len(x))
-    for start in range(progress.row, len(x), size):
+    order = rng.permutation(len(x))
+    for start in range(0, len(x), size):
         rows = order[start : start + size]
         yield x[rows], t[rows], None if weights is None else weights[rows]
 

@@ -24,6 +24,7 @@ from backproof.losses import CrossEntropy
 from backproof.metrics import log_loss
 from backproof.network import Network
 from backproof.progress import Record
+from backproof.saving import Checkpoints
 from backproof.training import train
 
 DROPOUT = 0.3
@@ -126,7 +127,7 @@ class Job:
                 lambda theta: twin.loss(x, t, parameters=theta, train=True, rng=mask()), gradient, twin.parameters, entries=100
             )
 
-    def run(self) -> Iterator[Record]:
+    def run(self, checkpoint: Checkpoints | None = None) -> Iterator[Record]:
         """Train, a record an epoch, watching the held-out examples (they decide nothing)."""
         s, data = self.settings, _examples(self.train_set)
         return train(
@@ -137,6 +138,7 @@ class Job:
             epochs=self.epochs,
             batch_size=s.batch_size,
             seed=self._rng,
+            checkpoint=checkpoint,
             doctor=Doctor(),
         )
 

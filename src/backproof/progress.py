@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
+from backproof.examples import Batch
 from backproof.layers.base import require_count, require_number
 
 
@@ -79,7 +80,7 @@ class Progress:
     drawn : the generator's state before the order of that epoch was drawn.
     best, waited : of early stopping, the best score and its weights, and the epochs since.
     seconds : spent before this process.
-    keep : called with "steps" or "epochs" and how many there are now.
+    keep : called with the number of steps, and of whole epochs at the end of one.
     """
 
     def __init__(self) -> None:
@@ -88,25 +89,30 @@ class Progress:
         self.drawn: Any = None
         self.best: tuple[float, Array] | None = None
         self.waited, self.seconds = 0, 0.0
-        self.keep: Callable[[str, int], None] | None = None
+        self.keep: Callable[[int, int | None], None] | None = None
 
-    def order(self, rng: np.random.Generator, examples: int) -> Array:
-        """The order of the examples in the running epoch: drawn at its beginning, drawn again in the midst of it."""
+    def left(self, batches: Iterator[Batch], rng: np.random.Generator) -> Iterator[Batch]:
+        """What is left of the `batches` of a whole epoch, whose order is drawn from `rng` when the first is asked for.
+
+        In the midst of an epoch it is drawn again from the state it was drawn from, and the generator put back.
+        """
         bits = rng.bit_generator
         now = bits.state
         if self.row == 0:
             self.drawn = now
-            return rng.permutation(examples)
-        bits.state = self.drawn
-        order = rng.permutation(examples)
+            return batches
+        bits.state, passed = self.drawn, 0
+        while passed < self.row:
+            passed += len(next(batches)[0])
         bits.state = now
-        return order
+        return batches
 
-    def after_step(self, count: int, loss: float, examples: int) -> None:
+    def after_step(self, count: int, loss: float, examples: int, last: bool) -> None:
+        """Step number `count` was made; what is kept after an epoch's `last` step has its record, too."""
         self.row += examples
         self.loss += loss * examples
-        if self.keep is not None:
-            self.keep("steps", count)
+        if self.keep is not None and not last:
+            self.keep(count, None)
 
     def after_epoch(self, record: Record, rule: EarlyStopping | None, parameters: Array) -> None:
         self.records.append(record)
@@ -118,7 +124,7 @@ class Progress:
             else:
                 self.waited += 1
         if self.keep is not None:
-            self.keep("epochs", record.epoch)
+            self.keep(record.step, record.epoch)
 
     def is_over(self, rule: EarlyStopping | None) -> bool:
         """Whether early stopping ends the training here."""

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from backproof._errors import ArgumentError, ModelFileError
+from backproof.arrays import Array
 from backproof.network import Network
 from backproof.optimisers import Optimizer
 from backproof.progress import Progress, Record
 from backproof.saving.checkpoints import Checkpoints
 from backproof.saving.container import digest_of
 from backproof.saving.model import refusals
-from backproof.saving.trees import fitted
+from backproof.saving.trees import fitted, to_json
 from backproof.step import TrainingStep
 
 _SAMPLED = (0, 1, 2, 5, 10, 100, 1000, 10000, 100000)
@@ -35,24 +36,30 @@ def keep_checkpoints(
     step: TrainingStep,
     rng: np.random.Generator,
     terms: Mapping[str, Any],
+    most: tuple[int, int],
 ) -> None:
     """Have `progress` write checkpoints from here on; go on from the newest one, if `checkpoints` resumes.
 
-    Raises `ModelFileError` if `terms`, by name, are not those of the training that goes on, or its checkpoint is damaged.
+    Raises `ModelFileError` if `terms`, by name, are not those of the training that goes on, if it has more epochs and examples
+    behind it than there are (`most`), or if its checkpoint is damaged.
     """
     if type(rng.bit_generator) is not np.random.PCG64:
         raise ArgumentError(
             "checkpoint: expected a seed, or a generator as numpy.random.default_rng makes it, received another kind"
         )
     described = {name: _described(value) for name, value in terms.items()}
-    state = checkpoints.open()
-    if state is not None:
-        with refusals(checkpoints.folder):
+    newest = checkpoints.open()
+    if newest is not None:
+        path, state = newest
+        with refusals(path):
             _require_same(state["terms"], described)
             _restore(state, progress, network, step, rng)
+            done = len(progress.records), progress.row
+            if done[0] > most[0] or done[1] >= most[1]:
+                raise ModelFileError(f"expected at most {most} epochs and examples of the next, received {done}")
 
-    def keep(unit: str, count: int) -> None:
-        if checkpoints.interrupted or checkpoints.is_due(unit, count):
+    def keep(steps: int, epochs: int | None) -> None:
+        if checkpoints.interrupted or checkpoints.is_due(steps, epochs):
             checkpoints.write(step.count, {"terms": described, **_state(progress, network, step, rng)})
         if checkpoints.interrupted:
             raise KeyboardInterrupt
@@ -110,9 +117,10 @@ def _require_same(held: Mapping[str, Any], terms: Mapping[str, str]) -> None:
 
 
 def _described(value: Any) -> str:
-    """Text that is the same where training would be: arrays by their digest, schedules by some of their rates."""
-    if isinstance(value, Mapping) and value and all(isinstance(part, np.ndarray) for part in value.values()):
-        return f"arrays of SHA-256 {digest_of('', value)}"
+    """Text that is the same where training would be: data (a tuple of arrays) by a digest, schedules by some of their rates."""
+    if isinstance(value, tuple):
+        arrays: dict[str, Array] = {}
+        return f"arrays of SHA-256 {digest_of({'arrays': to_json(value, 'data', arrays)}, arrays)}"
     return json.dumps(_plain(value)) if isinstance(value, Optimizer | Mapping) else repr(value)
 
 

@@ -6,14 +6,13 @@ import dataclasses
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
 from backproof.doctor import Doctor
-from backproof.examples import Data, Prepared, batches_of, count, evaluate
+from backproof.examples import Batch, Data, Prepared, batches_of, count, evaluate, fingerprint
 from backproof.layers.base import require_count
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
@@ -106,13 +105,13 @@ def train(
             compiled = obstacle(network) is None and _estimate(network, count(given), batch_size, epochs) > _WORTH_COMPILING
         step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         if checkpoint is not None:
-            checkpoint = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
-            terms: dict[str, Any] = {"data": _named(given, held_out), "network": network, "seed": begun, "optimizer": optimizer}
-            terms |= {"batch_size": batch_size, "early_stopping": early_stopping, "compiled": compiled}
-            keep_checkpoints(checkpoint, progress, network, step, rng, terms)
-            if len(progress.records) > epochs:
-                raise ArgumentError(f"epochs: expected at least the {len(progress.records)} of the checkpoint, received {epochs}")
-        passes = (_epoch(step, given, batch_size, rng, progress) for _ in range(len(progress.records), epochs))
+            data = fingerprint(given), None if held_out is None else fingerprint(held_out)
+            terms = {"data": data, "network": network, "seed": begun, "optimizer": optimizer, "batch_size": batch_size}
+            terms |= {"early_stopping": early_stopping, "compiled": compiled}
+            keep = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
+            keep_checkpoints(keep, progress, network, step, rng, terms, most=(epochs, count(given)))
+        left = range(len(progress.records), epochs)
+        passes = (_epoch(step, batches_of(given, batch_size, rng), count(given), rng, progress) for _ in left)
     metrics = default_metrics(network.objective) if metrics is None else metrics
     watch = _Watch(network, given, held_out, metrics, step, progress.seconds, doctor)
     return _records(passes, watch, progress, early_stopping, epochs)
@@ -130,13 +129,13 @@ def _given(
 ) -> Data:  # fmt: skip
     """The examples to train on as the layers take them; a network without parameters gets some."""
     if checkpoint is not None and isinstance(optimizer, FullBatch):
-        raise ArgumentError("checkpoint: expected an optimizer that goes step by step; SciPy's L-BFGS keeps its state to itself")
+        raise ArgumentError("checkpoint: expected an optimizer that goes by steps; SciPy's L-BFGS keeps its state to itself")
     if isinstance(x, Source):
         if isinstance(optimizer, FullBatch):
             raise ArgumentError("lbfgs: expected examples in memory, received a source of batches")
-        for name, value in (("t", t), ("sample_weight", sample_weight), ("checkpoint", checkpoint)):
+        for name, value in (("t", t), ("sample_weight", sample_weight)):
             if value is not None:
-                raise ArgumentError(f"train: expected no {name} beside a source, which gives batches of x and t as it sees fit")
+                raise ArgumentError(f"train: expected no {name} beside a source, which gives batches of x and t")
         return Prepared(network, x, rng)
     inputs, targets = _examples(x, t, "x", "t")
     weights = _weights(sample_weight, len(inputs), "sample_weight")
@@ -179,32 +178,14 @@ def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Ar
     return inputs, targets
 
 
-def _named(given: Data, held_out: Data | None) -> dict[str, Array]:
-    """The arrays by name, for checkpoints to tell whether they are the same."""
-    pairs = [("", given), ("validation ", held_out)]
-    return {
-        prefix + name: array
-        for prefix, data in pairs
-        if isinstance(data, tuple)
-        for name, array in zip(("x", "t", "weights"), data, strict=True)
-        if array is not None
-    }
-
-
 # --- epochs ----------------------------------------------------------------------------------------------------------------
 def _epoch(
-    step: TrainingStep, data: Data, batch_size: int, rng: np.random.Generator, progress: Progress
-) -> tuple[int, float, float]:  # fmt: skip
-    """One pass over the examples in random order, or the rest of one: steps so far, mean of the loss, norm of the last gradient."""
-    examples = count(data)
-    x, t = data[:2] if isinstance(data, tuple) else (None, None)
-    for x_batch, t_batch, weights in batches_of(data, batch_size, rng, progress):
-        last = progress.row + len(x_batch) >= examples
-        value = step(x_batch, t_batch, weights, norm=last)
-        progress.after_step(step.count, value, len(x_batch))
-        x, t = (x_batch, t_batch) if x is None else (x, t)
-    assert x is not None
-    assert t is not None
+    step: TrainingStep, batches: Iterator[Batch], examples: int, rng: np.random.Generator, progress: Progress
+) -> tuple[int, float, float]:
+    """A step for each batch that is left of an epoch: steps made so far, mean of the loss, norm of the last gradient."""
+    for x, t, weights in progress.left(batches, rng):
+        last = progress.row + len(x) >= examples
+        progress.after_step(step.count + 1, step(x, t, weights, norm=last), len(x), last)
     step.require_finite_parameters(x, t)
     return step.count, progress.loss / examples, step.gradient_norm
 

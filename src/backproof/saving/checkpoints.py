@@ -69,14 +69,24 @@ class Checkpoints:
         self.interrupted = False
         self._warn = warn or (lambda message: warnings.warn(message, CheckpointWarning, stacklevel=3))
 
-    def open(self) -> Any:
-        """Make the folder ready; the state to go on from, None to begin.
+    def held(self) -> list[Path]:
+        """The checkpoints in the folder, the newest first."""
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
+
+    def clear(self) -> None:
+        """Remove the checkpoints in the folder."""
+        for path in self.held():
+            path.unlink()
+
+    def open(self) -> tuple[Path, Any] | None:
+        """Make the folder ready; the checkpoint to go on from and the state in it, None to begin.
 
         Raises `OutputExistsError` for checkpoints that nobody asked to resume, `ModelFileError` if none of them can be read.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         require_writable(self.folder, "checkpoint")
-        held = self._held()
+        held = self.held()
         if held and not self.resume:
             raise OutputExistsError(
                 f"{self.folder}: holds checkpoints already; give resume=True to go on from them, or another folder"
@@ -85,16 +95,17 @@ class Checkpoints:
             stray.unlink(missing_ok=True)
         for path in held:
             try:
-                return read_state(path)
+                return path, read_state(path)
             except ModelFileError as error:
                 if path == held[-1]:
                     raise
                 self._warn(f"{error}; going on from the checkpoint before")
         return None
 
-    def is_due(self, unit: str, count: int) -> bool:
-        """Whether a checkpoint belongs after so many whole epochs or steps."""
-        return unit == self.unit and self.every is not None and count % self.every == 0
+    def is_due(self, steps: int, epochs: int | None) -> bool:
+        """Whether a checkpoint belongs after so many steps; `epochs` says how many these make, None in the midst of one."""
+        count = steps if self.unit == "steps" else epochs
+        return self.every is not None and count is not None and count % self.every == 0
 
     def write(self, step: int, state: dict[str, Any]) -> bool:
         """Keep `state`, of the training after `step` steps; False, and a warning, where the disk refuses."""
@@ -102,10 +113,10 @@ class Checkpoints:
         described = trees.to_json(state, "state", tensors)
         try:
             container.write(self.folder / f"step-{step:012d}.safetensors", "checkpoint", {"state": described}, tensors)
-            for path in self._held()[KEPT:]:
+            for path in self.held()[KEPT:]:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            last = self._held()
+            last = self.held()
             self._warn(
                 f"{self.folder}: the checkpoint of step {step} could not be written ({error.strerror or error}); "
                 f"{f'the last one, {last[0].name}, is kept' if last else 'there is none before it'}"
@@ -136,10 +147,6 @@ class Checkpoints:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-    def _held(self) -> list[Path]:
-        """The checkpoints in the folder, the newest first."""
-        return sorted((path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
 
 
 def read_state(path: Path) -> Any:

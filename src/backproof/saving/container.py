@@ -36,12 +36,13 @@ def write(path: Path, kind: str, description: Description, tensors: Mapping[str,
     from safetensors.numpy import save as to_bytes
 
     arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    whole = {"format": FORMAT, "kind": kind, **description}
     try:
-        text = json.dumps({"format": FORMAT, "kind": kind, **description}, allow_nan=False)
+        text = json.dumps({"sha256": digest_of(whole, arrays), **whole}, allow_nan=False)
         _parsed(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"{path}: expected a description of JSON values with finite numbers, received {error}") from error
-    write_atomically(path, to_bytes(arrays, metadata={"backproof": text, "sha256": digest_of(text, arrays)}))
+    write_atomically(path, to_bytes(arrays, metadata={"backproof": text}))  # one entry: safetensors keeps no order of several
 
 
 def read(path: Path, kind: str) -> tuple[Description, Tensors]:
@@ -51,37 +52,37 @@ def read(path: Path, kind: str) -> tuple[Description, Tensors]:
     """
     if not path.is_file():
         raise ModelFileError(f"expected a {kind} file, received {'a folder' if path.is_dir() else 'no such file'}")
-    text, digest, tensors = _contents(path)
+    text, tensors = _contents(path)
     if text is None:
         raise ModelFileError(f"expected a {kind} saved by backproof, received a safetensors file of something else")
     description = _parsed(text)
+    digest = description.pop("sha256", None)
     version = description.get("format")
     if type(version) is not int or version < 1:
         raise ModelFileError(f"expected format {FORMAT}, received {version!r}")
     if version > FORMAT:
         raise ModelFileError(f"expected format {FORMAT} or older, received {version}: a newer version of backproof reads it")
-    if digest != digest_of(text, tensors):
+    if digest != digest_of(description, tensors):
         raise ModelFileError("expected contents that agree with the file's own SHA-256, received others: the file is damaged")
     if description.get("kind") != kind:
         raise ModelFileError(f"expected a {kind}, received a file that says it is {description.get('kind')!r}")
     return description, tensors
 
 
-def _contents(path: Path) -> tuple[str | None, str | None, Tensors]:
+def _contents(path: Path) -> tuple[str | None, Tensors]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if "backproof" in metadata else []
-            return metadata.get("backproof"), metadata.get("sha256"), {name: file.get_tensor(name) for name in names}
+            text = (file.metadata() or {}).get("backproof")
+            return text, {} if text is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:  # the latter: numbers that NumPy lacks
         raise ModelFileError(f"expected a whole safetensors file, received one that is damaged or cut short ({error})") from error
 
 
-def digest_of(text: str, tensors: Mapping[str, Array]) -> str:
-    """SHA-256 of the description and of every tensor's name, dtype, shape and bytes."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+def digest_of(description: Description, tensors: Mapping[str, Array]) -> str:
+    """SHA-256 of the description, however its JSON is written, and of every tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"\n{name}\n{value.dtype.str}{value.shape}\n".encode("utf-8", "surrogatepass"))
