@@ -26,7 +26,7 @@ LEVELS = [
     ["objective"],
     ["summary", "curvature"],
     ["network", "optimisers", "metrics"],
-    ["gradcheck", "diagnosis", "data", "plan", "choices"],
+    ["gradcheck", "diagnosis", "data", "plan", "choices", "sparse"],
     ["adapters"],
     ["checking"],
     ["pytest_plugin"],

@@ -89,3 +89,19 @@ def test_the_gradient_of_a_regressor_is_that_of_its_loss(outputs, optimizer):
     assert model.network_.loss(x, y) == pytest.approx(by_hand, rel=1e-12)
     if optimizer == "lbfgs":
         assert model.history_["loss"][-1] == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_tensors_pass_through_scikit_learns_array_dispatch(monkeypatch):
+    """torch tensors are taken with array_api_dispatch on and off; what comes back is NumPy's."""
+    import torch
+    from sklearn import config_context
+
+    x, y = data("wine")
+    x = StandardScaler().fit_transform(x)
+    model = bp.SoftmaxClassifier(hidden=(8,), epochs=10, learning_rate=0.01, random_state=0)
+    known = clone(model).fit(x, y).predict_proba(x)
+    tensors = torch.tensor(x), torch.tensor(y)
+    assert np.array_equal(clone(model).fit(*tensors).predict_proba(tensors[0]), known)
+    with config_context(array_api_dispatch=True):
+        given = clone(model).fit(*tensors).predict_proba(tensors[0])
+    assert np.array_equal(given, known)

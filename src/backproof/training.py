@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
 from backproof.optimisers import FullBatch, Optimizer, State, adam, require_optimizer
 from backproof.plan import obstacle
+from backproof.sparse import SparseRows, is_sparse
 from backproof.step import TrainingStep
 
 _ROWS_AT_ONCE = 8192
@@ -92,7 +94,7 @@ def train(
     compiled: bool | None = None,
     optimizer_state: State | None = None,
 ) -> Generator[Record]:
-    """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch.
+    """Train `network` on x (N, *features) and t, yielding a `Record` after each epoch. A sparse x is made dense batch by batch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
@@ -130,19 +132,18 @@ def train(
     weights = _weights(sample_weight, len(inputs), "sample_weight")
     rng = np.random.default_rng(seed)
     if not network.is_initialised:
-        network.initialise(inputs, rng)
-    inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
-    require_finite(inputs, f"x as {network.dtype}")
-    held_out = None if held_out is None else (network.prepared(held_out[0]), *held_out[1:])
+        network.initialise(inputs[:1].toarray() if is_sparse(inputs) else inputs, rng)
+    inputs = _prepared(network, inputs)
+    held_out = None if held_out is None else (_prepared(network, held_out[0]), *held_out[1:])
     network = network.behind_standardising()
     step = None
     if isinstance(optimizer, FullBatch):
         from backproof.fullbatch import iterations
 
-        passes = iterations(network, inputs, targets, weights, optimizer, epochs)
+        passes = iterations(network, inputs[:], targets, weights, optimizer, epochs)
     else:
         if compiled is None:
-            compiled = obstacle(network) is None and _estimate(network, len(inputs), batch_size, epochs) > _WORTH_COMPILING
+            compiled = worth_compiling(network, len(inputs), batch_size, epochs)
         step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         passes = (_epoch(step, inputs, targets, weights, batch_size, rng) for _ in range(epochs))
     metrics = default_metrics(network.objective) if metrics is None else metrics
@@ -151,13 +152,17 @@ def train(
     return _stopping(network, records, early_stopping)
 
 
-def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> float:
-    """Seconds that training by the layers takes, roughly: a fixed cost a layer, and six operations a parameter and example."""
+def worth_compiling(network: Network, examples: int, batch_size: int, epochs: int, seconds: float = _WORTH_COMPILING) -> bool:
+    """Whether there is a compiled step and training by the layers would last longer than `seconds`, roughly.
+
+    Reckoned with a fixed cost a layer and step, and six operations a parameter and example: from the sizes alone.
+    """
     steps = epochs * -(-examples // batch_size)
-    return steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
+    estimate = steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
+    return estimate > seconds and obstacle(network) is None
 
 
-def _held_out(validation: object) -> tuple[Array, Array, Array | None]:
+def _held_out(validation: object) -> tuple[Any, Array, Array | None]:
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
         raise ArgumentTypeError(
             f"train: expected validation to be (x, t) or (x, t, sample_weight), received {type(validation).__name__}"
@@ -175,20 +180,31 @@ def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
     return weights
 
 
-def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
-    inputs, targets = as_floats(x, x_name), to_numpy(t, t_name)
+def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Any, Array]:
+    inputs, targets = x if is_sparse(x) else as_floats(x, x_name), to_numpy(t, t_name)
     if inputs.ndim < 2:
         raise ShapeError(f"{x_name}: expected shape (N, features) or more axes, received {inputs.shape}")
-    if len(inputs) == 0:
+    n = inputs.shape[0]
+    if n == 0:
         raise ShapeError(f"{x_name}: expected at least one example, received shape {inputs.shape}")
-    if targets.shape[:1] != inputs.shape[:1]:
-        raise ShapeError(f"{t_name}: expected {len(inputs)} targets, one an example, received shape {targets.shape}")
-    require_finite(inputs, x_name)
+    if targets.shape[:1] != (n,):
+        raise ShapeError(f"{t_name}: expected {n} targets, one an example, received shape {targets.shape}")
+    if not is_sparse(inputs):
+        require_finite(inputs, x_name)
     return inputs, targets
 
 
+def _prepared(network: Network, inputs: Any) -> Array | SparseRows:
+    """The examples as the layers take them: cast and standardised once, not in every batch, unless they are sparse."""
+    if is_sparse(inputs):
+        return SparseRows(inputs, network)
+    prepared = network.prepared(inputs)
+    require_finite(prepared, f"x as {network.dtype}")
+    return prepared
+
+
 def _epoch(
-    step: TrainingStep, x: Array, t: Array, weights: Array | None, batch_size: int, rng: np.random.Generator
+    step: TrainingStep, x: Array | SparseRows, t: Array, weights: Array | None, batch_size: int, rng: np.random.Generator
 ) -> tuple[int, float, float]:
     """One pass over the examples in random order: steps made so far, mean of the loss, norm of the last gradient."""
     n, loss = len(x), 0.0
@@ -198,7 +214,7 @@ def _epoch(
         last = start + batch_size >= n
         value = step(x[rows], t[rows], None if weights is None else weights[rows], norm=last)
         loss += value * len(rows)
-    step.require_finite_parameters(x, t)
+    step.require_finite_parameters(x[:1], t[:1])
     return step.count, loss / n, step.gradient_norm
 
 
@@ -208,8 +224,8 @@ class _Watch:
     def __init__(
         self,
         network: Network,
-        training: tuple[Array, Array],
-        held_out: tuple[Array, Array, Array | None] | None,
+        training: tuple[Array | SparseRows, Array],
+        held_out: tuple[Array | SparseRows, Array, Array | None] | None,
         metrics: Mapping[str, Metric],
         step: TrainingStep | None,
     ) -> None:
@@ -228,7 +244,7 @@ class _Watch:
             values = {f"{self.prefix}_{name}": metric(z, t) for name, metric in self.metrics.items()}
             loss = self.network.objective.reduced(z, t, weights)[0]
             if not math.isfinite(loss) and self.step is not None:
-                self.step.diverged(x, t)
+                self.step.diverged(x[:], t)
             validation_loss = None if self.held_out is None else loss
         seconds = time.perf_counter() - self.started
         return Record(epoch, step, train_loss, validation_loss, values, gradient_norm, seconds)
