@@ -63,9 +63,9 @@ def test_the_compiled_step_is_taken_where_the_layers_would_need_long(monkeypatch
     taken = []
 
     class Noted(bp.TrainingStep):
-        def __init__(self, *arguments, compiled):
+        def __init__(self, *arguments, compiled, **options):
             taken.append(compiled)
-            super().__init__(*arguments, compiled=compiled)
+            super().__init__(*arguments, compiled=compiled, **options)
 
     monkeypatch.setattr("backproof.training.TrainingStep", Noted)
     model = bp.Network([bp.Linear(8), bp.Tanh(), bp.Dropout(0.1), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(**options))

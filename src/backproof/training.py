@@ -129,7 +129,7 @@ def train(
         raise ArgumentTypeError(f"train: expected early_stopping to be an EarlyStopping(...), received {early_stopping!r}")
     inputs, targets = _examples(x, t, "x", "t")
     held_out = None if validation is None else _held_out(validation)
-    weights = _weights(sample_weight, len(inputs), "sample_weight")
+    weights = _weights(sample_weight, inputs.shape[0], "sample_weight")
     rng = np.random.default_rng(seed)
     if not network.is_initialised:
         network.initialise(inputs[:1].toarray() if is_sparse(inputs) else inputs, rng)
@@ -168,7 +168,7 @@ def _held_out(validation: object) -> tuple[Any, Array, Array | None]:
             f"train: expected validation to be (x, t) or (x, t, sample_weight), received {type(validation).__name__}"
         )
     x, t = _examples(validation[0], validation[1], "validation x", "validation t")
-    return x, t, _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
+    return x, t, _weights(validation[2] if len(validation) == 3 else None, x.shape[0], "validation sample_weight")
 
 
 def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
@@ -181,7 +181,7 @@ def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
 
 
 def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Any, Array]:
-    inputs, targets = x if is_sparse(x) else as_floats(x, x_name), to_numpy(t, t_name)
+    inputs, targets = x.tocsr() if is_sparse(x) else as_floats(x, x_name), to_numpy(t, t_name)
     if inputs.ndim < 2:
         raise ShapeError(f"{x_name}: expected shape (N, features) or more axes, received {inputs.shape}")
     n = inputs.shape[0]

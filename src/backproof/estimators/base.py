@@ -19,7 +19,7 @@ from backproof.arrays import Array
 from backproof.canonical import without_link
 from backproof.estimators.building import generator_of, layers_of, optimizer_of
 from backproof.estimators.callbacks import CallbackSupportMixin, tell, with_callbacks
-from backproof.estimators.examples import Examples, dense, parts, rows_of, without_zeros
+from backproof.estimators.examples import Examples, dense, parts, rows_of, without_tensors, without_zeros
 from backproof.estimators.legal import Legal, require_legal
 from backproof.estimators.targets import Coding
 from backproof.layers import Identity, Layer
@@ -143,8 +143,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__}: expected y; this estimator requires y to be passed, but the target y is None"
             )
         names = getattr(y, "columns", None)
+        X, y, sample_weight = without_tensors(X, y, sample_weight)
         x, y = validate_data(self, X, y, reset=not again, accept_sparse="csr", dtype=_DTYPES, **self._y_options())
-        x, y = (v if hasattr(v, "toarray") else dense(v) for v in (x, y))
         if not again:
             self._coding = self._coding_for(y, classes, names)
         t = self._coding.encode(y)
@@ -222,7 +222,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _logits(self, X: Any) -> Array:
         """What the output layer makes its predictions of, (N, outputs)."""
         check_is_fitted(self, "network_")
-        x = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
+        x = validate_data(self, *without_tensors(X), reset=False, accept_sparse="csr", dtype=_DTYPES)
         network, pieces = self.network_, []
         hidden = without_link(Chain(Identity(), *network.layers[1:]) if network.standardises else network.chain)
         for start in range(0, x.shape[0], _ROWS_AT_ONCE):

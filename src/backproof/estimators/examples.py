@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from backproof.arrays import Array, to_numpy
+from backproof.arrays import Array, is_tensor, to_numpy
 
 Examples = tuple[Any, Array, Array | None]
 
@@ -35,5 +35,9 @@ def parts(t: Array, labels: bool, fraction: float, seed: int) -> tuple[Array, Ar
 
 
 def dense(x: Any) -> Array:
-    """A sparse x, and an array of another library that scikit-learn's dispatch has let pass, as a NumPy array."""
-    return np.asarray(x.toarray()) if hasattr(x, "toarray") else to_numpy(x, "X")
+    return np.asarray(x.toarray() if hasattr(x, "toarray") else x)
+
+
+def without_tensors(*values: Any) -> list[Any]:
+    """torch's tensors as NumPy arrays: scikit-learn, told to dispatch, would keep them; on a GPU they must come down anyway."""
+    return [to_numpy(value, "X") if is_tensor(value) else value for value in values]
