@@ -27,7 +27,7 @@ LEVELS = [
     ["objective"],
     ["summary", "curvature"],
     ["network", "optimisers", "metrics", "calibration"],
-    ["gradcheck", "diagnosis", "data", "plan", "choices"],
+    ["gradcheck", "diagnosis", "data", "plan", "choices", "sparse"],
     ["adapters"],
     ["checking"],
     ["pytest_plugin"],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import joblib
 import numpy as np
 import pytest
@@ -89,3 +93,21 @@ def test_the_gradient_of_a_regressor_is_that_of_its_loss(outputs, optimizer):
     assert model.network_.loss(x, y) == pytest.approx(by_hand, rel=1e-12)
     if optimizer == "lbfgs":
         assert model.history_["loss"][-1] == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_tensors_pass_through_scikit_learns_array_dispatch():
+    """With array_api_dispatch on, torch tensors are taken as what they hold; SciPy must be told of it before its import."""
+    code = """
+import numpy as np, torch
+from sklearn import config_context
+from sklearn.datasets import load_iris
+import backproof as bp
+x, y = load_iris(return_X_y=True)
+for kind in (bp.SoftmaxClassifier, bp.NetworkRegressor):
+    model = kind(hidden=(8,), epochs=3, random_state=0)
+    known = model.fit(x, y).predict(x)
+    with config_context(array_api_dispatch=True):
+        given = model.fit(torch.tensor(x), torch.tensor(y)).predict(torch.tensor(x))
+        assert type(given) is np.ndarray and np.array_equal(given, known)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "SCIPY_ARRAY_API": "1"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -211,11 +212,27 @@ def test_the_columns_of_a_frame_of_probabilities_name_the_classes():
 
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, scipy.sparse.coo_array])
-def test_sparse_input_is_dense_input(kind):
+@pytest.mark.parametrize(
+    "options", [{"early_stopping": True}, {"optimizer": "lbfgs", "learning_rate": None, "l2": 0.1, "epochs": 500}]
+)
+def test_sparse_input_is_dense_input(kind, options):
     x = np.where(np.abs(X) > 0.5, X, 0.0)
-    dense, sparse = small(early_stopping=True).fit(x, Y), small(early_stopping=True).fit(kind(x), Y)
+    dense, sparse = small(**options).fit(x, Y), small(**options).fit(kind(x), Y)
     assert np.array_equal(dense.network_.parameters, sparse.network_.parameters)
     assert np.array_equal(dense.predict_proba(x), sparse.predict_proba(kind(x)))
+
+
+def test_sparse_input_is_never_dense_as_a_whole():
+    """20,000 x 5,000 numbers are 800 MB; the fit and the prediction must do with a small part of them."""
+    x = scipy.sparse.random_array((20_000, 5_000), density=0.001, format="csr", rng=np.random.default_rng(0), dtype=np.float64)
+    y = np.asarray(x[:, :500].sum(axis=1)).ravel() > np.asarray(x[:, 500:1000].sum(axis=1)).ravel()
+    tracemalloc.start()
+    try:
+        small(epochs=1, batch_size=256, compiled=False).fit(x, y).partial_fit(x, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 80e6
 
 
 def test_the_same_seed_gives_the_same_network():
@@ -231,6 +248,26 @@ def test_a_saved_network_predicts_what_the_estimator_does(tmp_path):
     model = small().fit(X, NAMES)
     bp.save(model.network_, tmp_path / "model.safetensors")
     assert np.array_equal(bp.load(tmp_path / "model.safetensors").predict(X), model.network_.predict(X))
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.2, "label_smoothing": 0.1, "l2": 1e-3, "class_weight": "balanced"}])
+def test_compiled_steps_are_those_of_the_layers(options):
+    x, y = X[UNEVEN], Y[UNEVEN]
+    layers, compiled = (small(compiled=way, epochs=5, **options).fit(x, y) for way in (False, True))
+    assert np.abs(layers.network_.parameters - compiled.network_.parameters).max() < 1e-9
+    assert compiled.history_["loss"] == pytest.approx(layers.history_["loss"], rel=1e-9)
+    with pytest.raises(bp.ArgumentError, match="expected a plain network with compiled=True"):
+        small(compiled=True, activation="softmax").fit(x, y)
+
+
+def test_the_way_is_the_same_for_a_fit_and_for_passes_one_by_one():
+    x, y = np.tile(X, (8, 1)), np.tile(Y, 8)
+    whole = small(epochs=12).fit(x, y)  # long enough to be compiled; the step's rounding is not the layers'
+    pieces = small(epochs=12)
+    for _ in range(12):
+        pieces.partial_fit(x, y)
+    assert np.array_equal(whole.network_.parameters, pieces.network_.parameters)
+    assert not np.array_equal(whole.network_.parameters, small(epochs=12, compiled=False).fit(x, y).network_.parameters)
 
 
 # --- weights of examples ---------------------------------------------------------------------------------------------------
@@ -298,6 +335,20 @@ def test_a_class_that_comes_later_must_be_announced():
     assert np.array_equal(model.network_.parameters, before)
     with pytest.raises(bp.LabelError, match=r"y: expected the classes"):
         model.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("changed", [{"hidden": (9,)}, {"loss": "squared-error"}, {"activation": "tanh"}, {"dropout": 0.5}])
+def test_another_network_in_a_warm_start_is_an_error(changed):
+    model = small(warm_start=True).fit(X, Y)
+    with pytest.raises(bp.ArgumentError, match="expected layers and loss as they were begun with"):
+        model.set_params(**changed).fit(X, Y)
+    assert model.set_params(**changed, warm_start=False).fit(X, Y).score(X, Y) > 0.8
+
+
+def test_another_optimizer_or_penalty_in_a_warm_start():
+    model = small(warm_start=True).fit(X, Y).set_params(optimizer="sgd", l2=10.0, epochs=30).fit(X, Y)
+    assert np.abs(model.network_.named_parameters()["0.weight"]).max() < 0.01
+    assert model.network_.loss(X, Y) == pytest.approx(np.log(3), abs=0.01)
 
 
 def test_changed_class_weights_count_from_then_on():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn.datasets
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -106,6 +107,21 @@ def test_training_in_two_calls_takes_the_steps_of_one(optimizer):
     for epochs in (4, 2):
         list(bp.train(twice, X, T, optimizer=optimizer, epochs=epochs, seed=rng, optimizer_state=state))
     assert np.array_equal(once.parameters, twice.parameters)
+
+
+@pytest.mark.parametrize("optimizer", [bp.adam(0.01), bp.lbfgs()])
+def test_a_sparse_x_is_trained_on_as_a_dense_one(optimizer):
+    layers = [bp.Standardize.fit(X), bp.Linear(4), bp.Tanh(), bp.Linear(3), bp.Softmax()]
+    x, models = np.where(abs(X) > 0.5, X, 0.0), []
+    for kind in (np.asarray, scipy.sparse.csr_array, scipy.sparse.coo_matrix):
+        models.append(bp.Network(layers, bp.CrossEntropy()))
+        records = list(bp.train(models[-1], kind(x), T, validation=(kind(x), T), optimizer=optimizer, epochs=5, seed=0))
+        assert records[-1].validation_loss == pytest.approx(models[0].loss(x, T), rel=1e-12)
+    assert np.array_equal(models[0].parameters, models[1].parameters)
+    assert np.array_equal(models[0].parameters, models[2].parameters)
+    x[3, 1] = np.nan
+    with pytest.raises(bp.ArgumentError, match="expected finite numbers, received nan"):
+        bp.train(models[0], scipy.sparse.csr_array(x), T)
 
 
 def test_weighted_validation_is_the_loss_of_copies():

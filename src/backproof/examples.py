@@ -13,6 +13,7 @@ from backproof.kernels import blas
 from backproof.metrics import Metric
 from backproof.network import Network
 from backproof.source import Source
+from backproof.sparse import SparseRows
 
 _BYTES_AT_ONCE, _ROWS_AT_ONCE = 16 << 20, 8192
 
@@ -41,7 +42,7 @@ class Prepared:
             yield prepared, t
 
 
-Data: TypeAlias = tuple[Array, Array, Array | None] | Prepared
+Data: TypeAlias = tuple[Array | SparseRows, Array, Array | None] | Prepared
 """(x, t, weights or None), or a source of batches."""
 
 
@@ -52,7 +53,10 @@ def count(data: Data) -> int:
 
 def fingerprint(data: Data) -> tuple[Any, ...]:
     """What tells these data from others: all of the arrays, of a source how many examples there are and the first of them."""
-    return data if isinstance(data, tuple) else (len(data), *next(iter(data.batches(_ROWS_AT_ONCE // 8))))
+    if not isinstance(data, tuple):
+        return (len(data), *next(iter(data.batches(_ROWS_AT_ONCE // 8))))
+    x, *others = data
+    return (*x.arrays, *others) if isinstance(x, SparseRows) else data
 
 
 def batches_of(data: Data, size: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -95,7 +99,7 @@ def evaluate(
 
 def _on(
     network: Network,
-    x: Array,
+    x: Array | SparseRows,
     t: Array,
     weights: Array | None,
     metrics: Mapping[str, Metric],
@@ -106,5 +110,5 @@ def _on(
     values = {name: metric(z, t) for name, metric in metrics.items()}
     loss = network.objective.reduced(z, t, weights)[0]
     if not math.isfinite(loss) and diverged is not None:
-        diverged(x, t)
+        diverged(x[:], t)
     return loss, values

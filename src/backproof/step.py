@@ -163,7 +163,7 @@ class TrainingStep:
     def require_finite_parameters(self, x: Array, t: Array) -> None:
         """Raise `DivergenceError` (and go back) if the last step has led out of the finite numbers; no later step would tell."""
         if not np.isfinite(self.network.parameters).all():
-            self.diverged(x[:1], t[:1])
+            self.diverged(x, t)
 
     def diverged(self, x: Array, t: Array, sample_weight: object = None, drawn: Mapping[str, Any] | None = None) -> NoReturn:
         """Go back to the last good weights and raise `DivergenceError` naming what is not finite on these examples.

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from backproof.progress import EarlyStopping, Progress, Record
 from backproof.resuming import keep_checkpoints
 from backproof.saving.checkpoints import Checkpoints
 from backproof.source import Source
+from backproof.sparse import SparseRows, is_sparse
 from backproof.step import TrainingStep
 
 _WORTH_COMPILING = 1.0  # seconds by the layers
@@ -52,7 +54,7 @@ def train(
     iteration an epoch. `validation` is (x, t), (x, t, sample_weight) or a source. `metrics` maps names to functions of (logits,
     targets); they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
 
-    A `Source` in place of x and t (`backproof.data.ArraySource` of arrays mapped from files, or anything with `len` and
+    A sparse matrix x is made dense batch by batch. A `Source` in place of x and t (`backproof.data.ArraySource` of arrays mapped from files, or anything with `len` and
     `batches(size, rng)`) is never whole in memory; without a validation set it has no metrics.
 
     `compiled=True` takes the compiled step of a plain network (see `TrainingStep`), False the layers. By default it is taken if
@@ -99,10 +101,10 @@ def train(
         from backproof.fullbatch import iterations
 
         assert isinstance(given, tuple)
-        passes = iterations(network, *given, optimizer, epochs)
+        passes = iterations(network, given[0][:], *given[1:], optimizer, epochs)
     else:
         if compiled is None:
-            compiled = obstacle(network) is None and _estimate(network, count(given), batch_size, epochs) > _WORTH_COMPILING
+            compiled = worth_compiling(network, count(given), batch_size, epochs)
         step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         if checkpoint is not None:
             data = fingerprint(given), None if held_out is None else fingerprint(held_out)
@@ -117,10 +119,14 @@ def train(
     return _records(passes, watch, progress, early_stopping, epochs)
 
 
-def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> float:
-    """Seconds that training by the layers takes, roughly: a fixed cost a layer, and six operations a parameter and example."""
+def worth_compiling(network: Network, examples: int, batch_size: int, epochs: int, seconds: float = _WORTH_COMPILING) -> bool:
+    """Whether there is a compiled step and training by the layers would last longer than `seconds`, roughly.
+
+    Reckoned with a fixed cost a layer and step, and six operations a parameter and example: from the sizes alone.
+    """
     steps = epochs * -(-examples // batch_size)
-    return steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
+    estimate = steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
+    return estimate > seconds and obstacle(network) is None
 
 
 # --- what is given ---------------------------------------------------------------------------------------------------------
@@ -138,12 +144,10 @@ def _given(
                 raise ArgumentError(f"train: expected no {name} beside a source, which gives batches of x and t")
         return Prepared(network, x, rng)
     inputs, targets = _examples(x, t, "x", "t")
-    weights = _weights(sample_weight, len(inputs), "sample_weight")
+    weights = _weights(sample_weight, inputs.shape[0], "sample_weight")
     if not network.is_initialised:
-        network.initialise(inputs, rng)
-    inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
-    require_finite(inputs, f"x as {network.dtype}")
-    return inputs, targets, weights
+        network.initialise(inputs[:1].toarray() if is_sparse(inputs) else inputs, rng)
+    return _prepared(network, inputs), targets, weights
 
 
 def _held_out(network: Network, validation: object, rng: np.random.Generator) -> Data:
@@ -153,8 +157,17 @@ def _held_out(network: Network, validation: object, rng: np.random.Generator) ->
         received = type(validation).__name__
         raise ArgumentTypeError(f"train: expected validation to be (x, t), (x, t, sample_weight) or a source, received {received}")
     x, t = _examples(validation[0], validation[1], "validation x", "validation t")
-    weights = _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
-    return network.prepared(x), t, weights
+    weights = _weights(validation[2] if len(validation) == 3 else None, x.shape[0], "validation sample_weight")
+    return _prepared(network, x), t, weights
+
+
+def _prepared(network: Network, inputs: Any) -> Array | SparseRows:
+    """The examples as the layers take them: cast and standardised once, not in every batch, unless they are sparse."""
+    if is_sparse(inputs):
+        return SparseRows(inputs, network)
+    prepared = network.prepared(inputs)
+    require_finite(prepared, f"x as {network.dtype}")
+    return prepared
 
 
 def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
@@ -166,15 +179,17 @@ def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
     return weights
 
 
-def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
-    inputs, targets = as_floats(x, x_name), to_numpy(t, t_name)
+def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Any, Array]:
+    inputs, targets = x.tocsr() if is_sparse(x) else as_floats(x, x_name), to_numpy(t, t_name)
     if inputs.ndim < 2:
         raise ShapeError(f"{x_name}: expected shape (N, features) or more axes, received {inputs.shape}")
-    if len(inputs) == 0:
+    n = inputs.shape[0]
+    if n == 0:
         raise ShapeError(f"{x_name}: expected at least one example, received shape {inputs.shape}")
-    if targets.shape[:1] != inputs.shape[:1]:
-        raise ShapeError(f"{t_name}: expected {len(inputs)} targets, one an example, received shape {targets.shape}")
-    require_finite(inputs, x_name)
+    if targets.shape[:1] != (n,):
+        raise ShapeError(f"{t_name}: expected {n} targets, one an example, received shape {targets.shape}")
+    if not is_sparse(inputs):
+        require_finite(inputs, x_name)
     return inputs, targets
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,19 +19,21 @@ from backproof.arrays import Array
 from backproof.canonical import without_link
 from backproof.estimators.building import generator_of, layers_of, optimizer_of
 from backproof.estimators.callbacks import CallbackSupportMixin, tell, with_callbacks
+from backproof.estimators.examples import Examples, dense, parts, rows_of, without_tensors, without_zeros
 from backproof.estimators.legal import Legal, require_legal
 from backproof.estimators.targets import Coding
-from backproof.layers import Identity
+from backproof.layers import Identity, Layer
 from backproof.layers.combine import Chain
 from backproof.losses import Loss
 from backproof.metrics import Metric
 from backproof.network import Network
 from backproof.optimisers import FullBatch
 from backproof.progress import EarlyStopping, Record
-from backproof.training import train
+from backproof.training import train, worth_compiling
 
 _DTYPES = [np.float64, np.float32]
 _ROWS_AT_ONCE = 8192
+_WORTH_COMPILING = 0.1  # seconds by the layers: less than `train` asks, for an estimator is seldom fitted only once
 
 
 class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
@@ -94,12 +96,18 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         again = hasattr(self, "network_") and (self.warm_start or passes is not None)
         x, t, weights = self._checked(X, y, sample_weight, classes, again)
         training, validation, score = self._split(X, y, (x, t, weights), held_out, again, whole=passes is None)
-        x, t, weights = _without_zeros(*training)
+        x, t, weights = without_zeros(*training)
         loss, weights = self._loss_for(t, weights)
+        layers = layers_of(self.hidden, self.activation, self.dropout, self._coding)
         if not again:
-            self._begin(x, loss)
+            self._begin(x, layers, loss)
         network, epochs = self.network_, self.epochs if passes is None else passes
-        network.loss_function = loss
+        if _plan(layers, loss) != _plan(network.layers, network.loss_function):
+            raise ArgumentError(f"{owner}: expected layers and loss as they were begun with, {network!r}, received others")
+        network.loss_function, network.l2 = loss, float(self.l2)  # its weights of classes, its smoothing: these may change
+        compiled = self.compiled
+        if compiled is None:  # by a whole fit, so that passes one by one take the same way
+            compiled = worth_compiling(network.behind_standardising(), len(t), self.batch_size, self.epochs, _WORTH_COMPILING)
         state = self._state if again and self._state is not None else {}
         steps = epochs * -(-len(t) // self.batch_size)
         optimizer = optimizer_of(owner, parameters, steps, _steps_of(state))
@@ -111,9 +119,9 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         self._state = state or None
         records = train(
             network,
-            _dense(x),
+            x,
             self._targets(t, loss),
-            validation=None if validation is None else (_dense(validation[0]), self._targets(validation[1], loss), validation[2]),
+            validation=None if validation is None else (validation[0], self._targets(validation[1], loss), validation[2]),
             sample_weight=weights,
             optimizer=optimizer,
             epochs=epochs,
@@ -121,7 +129,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             seed=self._rng,
             metrics={} if score is None else {"score": score},
             early_stopping=self._stopping(validation is not None) if passes is None and self.early_stopping else None,
-            compiled=self.compiled,
+            compiled=compiled,
             optimizer_state=self._state,
         )
         last = self._follow(records, epochs, X, y)
@@ -136,6 +144,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__}: expected y; this estimator requires y to be passed, but the target y is None"
             )
         names = getattr(y, "columns", None)
+        X, y, sample_weight = without_tensors(X, y, sample_weight)
         x, y = validate_data(self, X, y, reset=not again, accept_sparse="csr", dtype=_DTYPES, **self._y_options())
         if not again:
             self._coding = self._coding_for(y, classes, names)
@@ -150,8 +159,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return x, t, weights
 
     def _split(
-        self, X: Any, y: Any, data: _Examples, held_out: tuple[Any, Any, Any], again: bool, whole: bool
-    ) -> tuple[_Examples, _Examples | None, Metric | None]:
+        self, X: Any, y: Any, data: Examples, held_out: tuple[Any, Any, Any], again: bool, whole: bool
+    ) -> tuple[Examples, Examples | None, Metric | None]:
         """(training, validation, score): what is trained on, what is watched, and the scorer as a metric of the training loop."""
         if not again:
             self._rng = generator_of(self.random_state)
@@ -165,8 +174,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             check_consistent_length(held_out[0], held_out[1])
             validation, watched = self._checked(*held_out, classes=None, again=True), held_out
         elif self.early_stopping and self.validation_fraction is not None:
-            kept, held = _parts(data[1], self._coding.kind == "labels", self.validation_fraction, self._split_seed)
-            data, validation = _rows(data, kept), _rows(data, held)
+            kept, held = parts(data[1], self._coding.kind == "labels", self.validation_fraction, self._split_seed)
+            data, validation = rows_of(data, kept), rows_of(data, held)
             watched = (_safe_indexing(X, held), _safe_indexing(y, held), validation[2])
         if not self.early_stopping or self.scoring == "loss":
             return data, validation, None
@@ -174,9 +183,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         options = {} if watched[2] is None else {"sample_weight": watched[2]}
         return data, validation, lambda z, t: float(scorer(self, watched[0], watched[1], **options))
 
-    def _begin(self, x: Any, loss: Loss) -> None:
-        """A new network, its optimiser's state and history."""
-        layers = layers_of(self.hidden, self.activation, self.dropout, self._coding)
+    def _begin(self, x: Any, layers: list[Layer], loss: Loss) -> None:
+        """A new network, without a state of the optimiser and without a history."""
         names = getattr(self, "feature_names_in_", None)
         named = {
             "classes": self._coding.classes.tolist(),
@@ -215,11 +223,11 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _logits(self, X: Any) -> Array:
         """What the output layer makes its predictions of, (N, outputs)."""
         check_is_fitted(self, "network_")
-        x = validate_data(self, X, reset=False, accept_sparse="csr", dtype=_DTYPES)
+        x = validate_data(self, *without_tensors(X), reset=False, accept_sparse="csr", dtype=_DTYPES)
         network, pieces = self.network_, []
         hidden = without_link(Chain(Identity(), *network.layers[1:]) if network.standardises else network.chain)
         for start in range(0, x.shape[0], _ROWS_AT_ONCE):
-            data = network.prepared(_dense(x[start : start + _ROWS_AT_ONCE]))
+            data = network.prepared(dense(x[start : start + _ROWS_AT_ONCE]))
             pieces.append(hidden.forward(network.parameter_tree, data)[0])
         return np.concatenate(pieces)
 
@@ -234,35 +242,9 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-_Examples = tuple[Any, Array, Array | None]
-
-
-def _rows(data: _Examples, rows: Array) -> _Examples:
-    return data[0][rows], data[1][rows], None if data[2] is None else data[2][rows]
-
-
-def _without_zeros(x: Any, t: Array, weights: Array | None) -> _Examples:
-    """Examples of weight zero are left out: they would fill batches and say nothing."""
-    if weights is None or weights.all():
-        return x, t, weights
-    return _rows((x, t, weights), weights > 0)
-
-
-def _parts(t: Array, labels: bool, fraction: float, seed: int) -> tuple[Array, Array]:
-    """Numbers of the examples to train on and to hold out; labels in proportion, where there are enough of each for that."""
-    from sklearn.model_selection import train_test_split
-
-    strata, n = None, len(t)
-    if labels:
-        counts = np.bincount(t)
-        enough = counts[counts > 0].min() > 1 and np.count_nonzero(counts) <= min(np.ceil(fraction * n), n - np.ceil(fraction * n))
-        strata = t if enough else None
-    kept, held = train_test_split(np.arange(n), test_size=fraction, stratify=strata, random_state=seed)
-    return kept, held
-
-
-def _dense(x: Any) -> Array:
-    return np.asarray(x.toarray() if hasattr(x, "toarray") else x)
+def _plan(layers: Iterable[Layer], loss: Loss | None) -> list[str]:
+    """What cannot change without a new network: the layers, and which of them the loss is fused with."""
+    return [*map(repr, layers), type(loss).__name__]
 
 
 def _steps_of(state: dict[str, Any]) -> int:
