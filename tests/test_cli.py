@@ -61,7 +61,7 @@ def test_what_the_library_logs_is_shown(run, monkeypatch):
     """As when a kernel is being compiled (`tests/test_compiled.py`); nothing of it is left behind."""
     log = logging.getLogger("backproof")
 
-    def command(*arguments):
+    def command(*arguments, **options):
         log.info("compiling %s", "something")
         return 0
 

@@ -9,7 +9,8 @@ import pytest
 import sklearn.datasets
 
 from backproof import DataError
-from backproof.data import BUNDLED, Coding, read, read_features
+from backproof.data import BUNDLED, Coding, read
+from tests.test_readers import features
 
 CSV = "a,b,label\n1,2.5,x\n3,-4e1,y\n5,6,x\n7,8,y\n"
 
@@ -159,12 +160,12 @@ def test_bad_arrays_are_named(tmp_path, arrays, message):
 
 def test_features_for_a_prediction_are_found_by_name(tmp_path):
     path = write(tmp_path / "d.csv", "b,label,a,extra\n1,x,2,text\n")
-    x, true, _ = read_features(path, Coding(("a", "b")), "label")
+    x, true, _ = features(path, Coding(("a", "b")), "label")
     assert (x.tolist(), true.tolist()) == ([[2, 1]], ["x"])
     with pytest.raises(DataError, match="without 'c'"):
-        read_features(path, Coding(("a", "c")))
+        features(path, Coding(("a", "c")))
     with pytest.raises(DataError, match="expected 3 features, as the model was trained with, received 64"):
-        read_features("digits", Coding(("a", "b", "c")))
+        features("digits", Coding(("a", "b", "c")))
 
 
 def test_split_holds_out_a_share_of_every_class():

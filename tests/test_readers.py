@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from backproof import DataError
-from backproof.data import Coding, Streamed, read, read_features
+from backproof.data import Coding, Features, Streamed, read
 from tests.fuzzed_files import idx
 
 RNG = np.random.default_rng(0)
@@ -34,13 +34,20 @@ def everything(data: Streamed) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(x), np.concatenate(t)
 
 
+def features(source: str, coding: Coding, target: str | None = None):
+    """(x, labels, unknown values) of all pieces."""
+    held = Features(source, coding, target)
+    x, labels = zip(*held.pieces(), strict=True)
+    return np.concatenate(x), None if target is None else np.concatenate(labels), held.unseen()
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx(tmp_path, suffix):
     data = read(mnist(tmp_path, suffix))
     assert np.array_equal(data.x, PIXELS.reshape(50, 12))
     assert np.array_equal(data.labels, DIGITS)
     assert data.classes == (0, 1, 2, 3, 4)
-    x, true, _ = read_features(mnist(tmp_path, suffix), Coding(data.features), str(tmp_path / f"train-labels-idx1-ubyte{suffix}"))
+    x, true, _ = features(mnist(tmp_path, suffix), Coding(data.features), str(tmp_path / f"train-labels-idx1-ubyte{suffix}"))
     assert np.array_equal(x, data.x)
     assert np.array_equal(true, DIGITS)
 
@@ -109,7 +116,7 @@ def test_parquet_by_names(tmp_path):
     data = read(str(tmp_path / "d.parquet"), "whole", categorical=["flag"], ignore=["label", "day"])
     assert "label" not in data.features
     assert set(data.categories["flag"]) == {"true", "false"}
-    x, true, unseen = read_features(str(tmp_path / "d.parquet"), Coding(("decimal", "colour"), {"colour": ("", "blue")}), "whole")
+    x, true, unseen = features(str(tmp_path / "d.parquet"), Coding(("decimal", "colour"), {"colour": ("", "blue")}), "whole")
     assert x.shape == (50, 3)
     assert np.array_equal(x[:, 0], np.arange(50) * 0.25)
     assert unseen == {"colour": ["red"]}
@@ -144,10 +151,10 @@ def test_images_of_several_sizes_and_colours_are_brought_to_one(tmp_path):
     assert data.x.shape == (21, 36)
     assert data.x[-1].tolist() == [10, 20, 30] * 12
     coding = Coding(data.features, image=data.image)
-    x, true, _ = read_features(str(tmp_path / "images"), coding, "folder")
+    x, true, _ = features(str(tmp_path / "images"), coding, "folder")
     assert np.array_equal(x, data.x)
     assert true.tolist() == ["a"] * 10 + ["b"] * 11
-    assert len(read_features(str(tmp_path / "images" / "b"), coding)[0]) == 11
+    assert len(features(str(tmp_path / "images" / "b"), coding)[0]) == 11
 
 
 def test_a_jpeg_is_close_to_what_was_written(tmp_path):

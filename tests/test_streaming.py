@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import backproof as bp
 from backproof.data import ArraySource, Streamed, fit, read
 from backproof.data.streamed import Part
-from tests.memory import needs_proc
+from tests.memory import forget_peak, needs_proc, peak_bytes, resident_bytes
 from tests.test_cli import run  # noqa: F401  a fixture
 
 
@@ -64,6 +65,29 @@ def test_a_sorted_file_is_mixed_by_a_buffer_of_a_sixteenth(tmp_path):
     source = ArraySource(x, t, buffer_bytes=16 << 20)
     shares = np.array([np.bincount(t, minlength=10) / len(t) for _, t in source.batches(256, np.random.default_rng(0))])
     assert shares.std() < 0.12
+
+
+def test_row_groups_are_read_side_by_side(tmp_path, monkeypatch):
+    """Ten sorted classes in ten row groups, in pieces of 100 rows; the buffer holds ten: a deviation of sqrt(0.09 / 10) again."""
+    monkeypatch.setattr("backproof.data.rows.PIECE_BYTES", 1600)
+    t = np.repeat(np.arange(10), 2000)
+    pq.write_table(pa.table({"a": np.zeros(20_000), "t": t}), tmp_path / "d.parquet", row_group_size=2000)
+    data = dataclasses.replace(read(str(tmp_path / "d.parquet"), "t", stream=True), buffer_bytes=16_000)
+    batches = [t for _, t in data.batches(100, np.random.default_rng(0))]
+    assert np.array_equal(np.sort(np.concatenate(batches)), t)
+    assert np.std([np.bincount(labels, minlength=10) / len(labels) for labels in batches]) < 0.16
+
+
+@needs_proc
+def test_pages_of_a_mapped_file_are_given_back(tmp_path):
+    """64 MiB pass through a buffer of 4 MiB; beside it there are pieces of 1 MiB, batches and an order of the buffer's rows."""
+    np.save(tmp_path / "x.npy", np.ones((1 << 17, 128), dtype=np.float32))
+    source = ArraySource(np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(1 << 17), buffer_bytes=4 << 20)
+    next(source.batches(1))  # what is loaded at first use
+    forget_peak()
+    before = resident_bytes()
+    assert sum(len(t) for _, t in source.batches(256, np.random.default_rng(0))) == 1 << 17
+    assert peak_bytes() - before < 12 << 20
 
 
 @pytest.mark.parametrize("seed", range(3))

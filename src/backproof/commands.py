@@ -18,7 +18,7 @@ from rich.console import Console
 from backproof import __version__
 from backproof._errors import ArgumentError, DataError, DivergenceError, LabelError, ModelFileError
 from backproof.arrays import Array
-from backproof.data import Coding, Dataset, read, read_features
+from backproof.data import Coding, Dataset, Features, read
 from backproof.data.labels import as_trained
 from backproof.job import Job
 from backproof.kernels.reference import softmax
@@ -161,18 +161,12 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
         require_free(out, force, "give --force to overwrite it, or another --out")
     network = load(model)
     classes, coding = _named(network, model)
-    x, true, unseen = read_features(source, coding, target)
-    for name, values in unseen.items():
+    features = Features(source, coding, target)
+    probabilities, true = _predicted(network, features, source)
+    for name, values in features.unseen().items():
         shown = ", ".join(map(repr, values[:3])) + (" ..." if len(values) > 3 else "")
         said = f"{source}, column {name!r}: {shown} did not occur in training and counts as none of its categories"
         print(f"backproof: {' '.join(said.split())}", file=sys.stderr)
-    with np.errstate(all="ignore"):  # said below
-        probabilities = network.predict(x)
-    if np.isnan(probabilities).any():
-        row = int(np.argmax(np.isnan(probabilities).any(axis=1)))
-        raise DataError(f"{source}: expected features that {network.dtype} can hold, received others in example {row}")
-    if not isinstance(network.layers[-1], Softmax):
-        probabilities = softmax(probabilities)
     labels = probabilities.argmax(axis=1)
     expected = None if true is None else _indices(true, classes, source, target)
     text = _csv(classes, labels, probabilities, true)
@@ -180,10 +174,25 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
         sys.stdout.write(text)
     else:
         write_atomically(out, text.encode())
-        print(f"wrote {len(x):,} predictions to {out}")
+        print(f"wrote {len(labels):,} predictions to {out}")
     if expected is not None:
         print(f"accuracy: {np.mean(labels == expected):.4f}", file=sys.stderr if out is None else sys.stdout)
     return 0
+
+
+def _predicted(network: Network, features: Features, source: str) -> tuple[Array, Array | None]:
+    """(probabilities, true labels if there are any); the inputs are read a piece at a time, and are nowhere whole."""
+    found, true = [], []
+    for x, labels in features.pieces():
+        with np.errstate(all="ignore"):  # said below
+            outputs = network.predict(x)
+        if np.isnan(outputs).any():
+            row = sum(map(len, found)) + int(np.argmax(np.isnan(outputs).any(axis=1)))
+            raise DataError(f"{source}: expected features that {network.dtype} can hold, received others in example {row}")
+        found.append(outputs if isinstance(network.layers[-1], Softmax) else softmax(outputs))
+        if labels is not None:
+            true.append(labels)
+    return np.concatenate(found), np.concatenate(true) if true else None
 
 
 def _named(network: Network, model: Path) -> tuple[list[Any], Coding]:

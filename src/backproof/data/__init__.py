@@ -6,9 +6,9 @@ from backproof.data.fitting import fit as fit
 from backproof.data.mixing import ArraySource as ArraySource
 from backproof.data.moments import Moments as Moments
 from backproof.data.read import BUNDLED as BUNDLED
+from backproof.data.read import Features as Features
 from backproof.data.read import read as read
-from backproof.data.read import read_features as read_features
 from backproof.data.streamed import Streamed as Streamed
 from backproof.source import Source as Source
 
-__all__ = ["BUNDLED", "ArraySource", "Coding", "Dataset", "Moments", "Source", "Streamed", "fit", "read", "read_features"]
+__all__ = ["BUNDLED", "ArraySource", "Coding", "Dataset", "Features", "Moments", "Source", "Streamed", "fit", "read"]

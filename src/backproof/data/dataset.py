@@ -67,21 +67,15 @@ class Dataset:
         return len(self.x)
 
 
-def loaded(rows: Rows) -> tuple[Array, Array | None]:
-    """(x in float64, labels as they are written) of all that `rows` have."""
-    x = np.empty((len(rows), len(rows.features)))
-    labels = []
-    for piece in rows.all_pieces():
-        x[piece.start : piece.start + len(piece.x)] = piece.x
-        if piece.labels is not None:
-            labels.append(piece.labels)
-    return x, np.concatenate(labels) if labels else None
-
-
 def dataset(rows: Rows) -> Dataset:
     """All that `rows` have, in memory."""
-    x, labels = loaded(rows)
-    assert labels is not None
+    x = np.empty((len(rows), len(rows.features)))
+    written = []
+    for piece in rows.all_pieces():
+        x[piece.start : piece.start + len(piece.x)] = piece.x
+        assert piece.labels is not None
+        written.append(piece.labels)
+    labels = np.concatenate(written)
     classes = require_two_classes(str(rows.path), classes_of(labels))
     values = {name: vocabulary.values for name, vocabulary in rows.categories.items()}
     return Dataset(str(rows.path), x, code(labels, classes), classes, rows.features, rows.kinds, values, rows.image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from backproof._errors import DataError
 from backproof.arrays import Array
 from backproof.data.coding import Coding
-from backproof.data.dataset import Dataset, dataset, loaded
+from backproof.data.dataset import Dataset, dataset
 from backproof.data.idx import is_idx, open_idx
 from backproof.data.images import ImageRows
 from backproof.data.npy import open_npy, open_npz
@@ -79,21 +79,37 @@ def read(
     return streamed(rows) if stream else dataset(rows)
 
 
-def read_features(source: str, coding: Coding, target: str | None = None) -> tuple[Array, Array | None, dict[str, list[str]]]:
-    """(x, true labels or None, values unknown to the model): the inputs of a model with this `coding`.
+class Features:
+    """What the file or set `source` has for a model with this `coding`, a piece at a time; with `target`, the true labels, too.
 
-    Columns are found by name in a table, by position in arrays. The labels, asked for with `target`, come as they are written:
-    text, or numbers. `Coding.unseen` says what unknown values are.
+    Columns are found by name in a table, by position in arrays.
     """
-    if source in BUNDLED:
-        data = _bundled(source)
-        return _of_width(data.x, coding, source), None if target is None else np.array(data.classes)[data.labels], {}
-    rows = _opened(source, coding.reading(target))
-    if not coding.categories.keys() <= rows.categories.keys():
-        raise DataError(f"{source}: expected a table with the model's categorical columns, received a file without columns")
-    x, labels = loaded(rows)
-    values = {name: vocabulary.values for name, vocabulary in rows.categories.items()}
-    return coding.encode(_of_width(x, coding, source), values), labels, coding.unseen(values)
+
+    def __init__(self, source: str, coding: Coding, target: str | None = None) -> None:
+        self.coding = coding
+        self.data = _bundled(source) if source in BUNDLED else _opened(source, coding.reading(target))
+        self.labelled = target is not None
+        width = len(self.data.features)
+        if width != len(coding.features):
+            raise DataError(f"{source}: expected {len(coding.features)} features, as the model was trained with, received {width}")
+        if not coding.categories.keys() <= self.data.categories.keys():
+            raise DataError(f"{source}: expected a table with the model's categorical columns, received a file without columns")
+
+    def pieces(self) -> Iterator[tuple[Array, Array | None]]:
+        """(x, labels or None): the inputs of the model, and labels as they are written, text or numbers."""
+        if isinstance(self.data, Dataset):
+            for x, t in self.data.pieces():
+                yield x, np.array(self.data.classes)[t] if self.labelled else None
+            return
+        for piece in self.data.all_pieces():
+            yield self.coding.encode(piece.x, self._values()), piece.labels
+
+    def unseen(self) -> dict[str, list[str]]:
+        """The values of each categorical column, as far as they have been read, that the model does not know."""
+        return self.coding.unseen(self._values())
+
+    def _values(self) -> dict[str, tuple[str, ...]]:
+        return {} if isinstance(self.data, Dataset) else {name: words.values for name, words in self.data.categories.items()}
 
 
 def _opened(source: str, reading: Reading) -> Rows:
@@ -117,9 +133,3 @@ def _bundled(name: str) -> Dataset:
     return Dataset(
         name, bunch.data.astype(np.float64), bunch.target.astype(np.int64), classes, tuple(map(str, bunch.feature_names))
     )
-
-
-def _of_width(x: Array, coding: Coding, where: str) -> Array:
-    if x.shape[1] != len(coding.features):
-        raise DataError(f"{where}: expected {len(coding.features)} features, as the model was trained with, received {x.shape[1]}")
-    return x

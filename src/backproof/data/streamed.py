@@ -102,7 +102,8 @@ class Streamed:
             if self.part is not None:
                 kept = self.part.mask(start, len(x))
                 x, t = x[kept], t[kept]
-            yield (x if self.coding is None else self.coding.encode(x, self.categories)), t
+            if len(t):
+                yield (x if self.coding is None else self.coding.encode(x, self.categories)), t
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[tuple[Array, Array]]:
         """One pass in batches."""
