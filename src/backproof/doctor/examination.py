@@ -13,6 +13,7 @@ from backproof.doctor.vitals import Vitals, measure
 from backproof.layers.base import require_count, require_number
 from backproof.losses import CrossEntropy
 from backproof.network import Network
+from backproof.sparse import SparseRows
 
 EXAMPLES = 4096  # the data rules look at so many at most
 
@@ -42,7 +43,7 @@ class Doctor:
         self._bound = float("nan")
         self._losses: tuple[list[float], list[float], list[float]] = ([], [], [])
 
-    def meet(self, network: Network, x: Array, t: Array) -> tuple[Remark, ...]:
+    def meet(self, network: Network, x: Array | SparseRows, t: Array) -> tuple[Remark, ...]:
         """Before the first step: remarks on the data."""
         self._started = time.perf_counter()
         rows = np.random.default_rng(0).permutation(len(x))
