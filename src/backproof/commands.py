@@ -182,12 +182,13 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
 
 def _predicted(network: Network, features: Features, source: str) -> tuple[Array, Array | None]:
     """(probabilities, true labels if there are any); the inputs are read a piece at a time, and are nowhere whole."""
-    found, true = [], []
+    found: list[Array] = []
+    true: list[Array] = []
     for x, labels in features.pieces():
         with np.errstate(all="ignore"):  # said below
             outputs = network.predict(x)
         if np.isnan(outputs).any():
-            row = sum(map(len, found)) + int(np.argmax(np.isnan(outputs).any(axis=1)))
+            row = sum(len(part) for part in found) + int(np.argmax(np.isnan(outputs).any(axis=1)))
             raise DataError(f"{source}: expected features that {network.dtype} can hold, received others in example {row}")
         found.append(outputs if isinstance(network.layers[-1], Softmax) else softmax(outputs))
         if labels is not None:

@@ -55,7 +55,7 @@ def train(
     targets); they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
 
     A sparse matrix x is made dense batch by batch. A `Source` in place of x and t (`backproof.data.ArraySource` of arrays mapped
-    from files, or anything with `len` and `batches(size, rng)`) is never whole in memory; without a validation set it has no metrics.
+    from files, or anything with `len` and `batches(size, rng)`) is never whole in memory; without validation it has no metrics.
 
     `compiled=True` takes the compiled step of a plain network (see `TrainingStep`), False the layers. By default it is taken if
     there is one and training by the layers would last about a second or more: a matter of the sizes alone, not of what is compiled
