@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -358,3 +360,15 @@ def test_bad_arguments_are_named(call, kind, message):
     with pytest.raises(kind) as caught:
         call(network)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "twin_of", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))], ids=["deepcopy", "pickle"]
+)
+def test_a_copied_network_still_computes_with_its_flat_vector(twin_of):
+    network = bp.Network([bp.Linear(4), bp.Tanh(), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), l2=0.1).initialise(X, seed=0)
+    twin = twin_of(network)
+    assert np.array_equal(twin.predict(X), network.predict(X))
+    twin.parameters += 1.0  # an optimiser's step: the layers must see it
+    assert np.array_equal(twin.predict(X), network.predict(X, parameters=network.parameters + 1.0))
+    assert not np.array_equal(twin.predict(X), network.predict(X))

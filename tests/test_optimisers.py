@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -97,3 +98,26 @@ def test_clipping_shortens_long_gradients_and_leaves_short_ones():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(bp.ArgumentError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        bp.sgd(0.1, momentum=0.9, nesterov=True),
+        bp.adam(bp.warm_up(bp.cosine(0.01, 4), 2), b1=0.8),
+        bp.adamw(bp.constant(0.01), weight_decay=0.1),
+        bp.rmsprop(bp.step_decay(0.01, 3)),
+        bp.chain(bp.clip_by_norm(1.0), bp.adam(0.01)),
+    ],
+    ids=lambda value: value.name,
+)
+def test_an_optimizer_comes_back_from_a_pickle_and_takes_the_same_steps(optimizer):
+    again = pickle.loads(pickle.dumps(optimizer))
+    assert again.name == optimizer.name
+    assert np.array_equal(ours(again, THETA, GRADIENTS), ours(optimizer, THETA, GRADIENTS))
+
+
+def test_an_optimizer_of_someone_else_keeps_its_functions_in_a_pickle():
+    other = bp.Optimizer(init=np.zeros_like, update=max, name="adam")
+    again = pickle.loads(pickle.dumps(other))
+    assert (again.init, again.update, again.name) == (np.zeros_like, max, "adam")

@@ -62,9 +62,9 @@ def test_the_compiled_step_is_taken_where_the_layers_would_need_long(monkeypatch
     taken = []
 
     class Noted(bp.TrainingStep):
-        def __init__(self, *arguments, compiled):
+        def __init__(self, *arguments, compiled, **options):
             taken.append(compiled)
-            super().__init__(*arguments, compiled=compiled)
+            super().__init__(*arguments, compiled=compiled, **options)
 
     monkeypatch.setattr("backproof.training.TrainingStep", Noted)
     model = bp.Network([bp.Linear(8), bp.Tanh(), bp.Dropout(0.1), bp.Linear(3), bp.Softmax()], bp.CrossEntropy(**options))
@@ -95,6 +95,25 @@ def test_records_say_what_happened():
     assert last.metrics["validation_accuracy"] == np.mean(model.predict(X[:30]).argmax(1) == T[:30])
     assert last.gradient_norm > 0
     assert records[0].seconds <= last.seconds
+
+
+@pytest.mark.parametrize("optimizer", [bp.adam(bp.cosine(0.01, 40)), bp.chain(bp.clip_by_norm(0.1), bp.sgd(0.1, momentum=0.9))])
+def test_training_in_two_calls_takes_the_steps_of_one(optimizer):
+    once, twice = network(), network()
+    list(bp.train(once, X, T, optimizer=optimizer, epochs=6, seed=np.random.default_rng(4)))
+    rng = np.random.default_rng(4)
+    state = optimizer.init(twice.initialise(X, rng).parameters)
+    for epochs in (4, 2):
+        list(bp.train(twice, X, T, optimizer=optimizer, epochs=epochs, seed=rng, optimizer_state=state))
+    assert np.array_equal(once.parameters, twice.parameters)
+
+
+def test_weighted_validation_is_the_loss_of_copies():
+    model, weights = network(), np.where(np.arange(120) < 20, 3.0, 1.0)
+    *_, record = bp.train(model, X, T, validation=(X, T, weights), epochs=2, seed=0)
+    copies = model.loss(np.repeat(X, weights.astype(int), axis=0), np.repeat(T, weights.astype(int)))
+    assert record.validation_loss == pytest.approx(copies, rel=1e-12)
+    assert record.validation_loss != pytest.approx(model.loss(X, T), rel=1e-3)
 
 
 def test_the_penalty_is_in_the_reported_loss_and_in_the_gradient():
@@ -234,7 +253,8 @@ def test_a_nan_in_a_parameter_or_a_gradient_is_located():
         ({"early_stopping": True}, "expected early_stopping to be an EarlyStopping"),
         ({"optimizer": "adam"}, "expected an optimizer such as"),
         ({"optimizer": bp.lbfgs()}, "without dropout"),
-        ({"validation": 0.2}, "expected validation to be a pair"),
+        ({"validation": (X, T, np.ones(5))}, "validation sample_weight: expected 120 entries"),
+        ({"validation": 0.2}, r"expected validation to be \(x, t\)"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -1,5 +1,6 @@
 """backproof: networks trained by backpropagation, with every gradient derived by hand and shown to be right."""
 
+import importlib
 import typing
 
 from backproof._errors import ArgumentError as ArgumentError
@@ -67,12 +68,15 @@ __version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
     from backproof import functional as functional
+    from backproof.estimators import NetworkRegressor as NetworkRegressor
+    from backproof.estimators import SoftmaxClassifier as SoftmaxClassifier
+
+_LATER = {"functional": None, "NetworkRegressor": "estimators", "SoftmaxClassifier": "estimators"}
 
 
 def __getattr__(name: str) -> object:
-    """`backproof.functional`, loaded when it is first asked for."""
-    if name == "functional":
-        import backproof.functional as functional
-
-        return functional
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """What takes long to import (`functional`, and the estimators, for which scikit-learn is loaded), when first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"backproof.{_LATER[name] or name}")
+    return getattr(module, name) if _LATER[name] else module

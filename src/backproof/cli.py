@@ -41,7 +41,8 @@ def cli() -> None:
 
 
 def _train_options(command: F) -> F:
-    from backproof.job import ACTIVATIONS, LEARNING_RATES, SCHEDULES, Settings
+    from backproof.choices import ACTIVATIONS, LEARNING_RATES, SCHEDULES
+    from backproof.job import Settings
 
     default = Settings()
     options = [

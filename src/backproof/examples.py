@@ -41,8 +41,8 @@ class Prepared:
             yield prepared, t
 
 
-Data: TypeAlias = tuple[Array, Array] | Prepared
-"""(x, t), or a source of such."""
+Data: TypeAlias = Batch | Prepared
+"""(x, t, weights), whole, or a source of x and t."""
 
 
 def count(data: Data) -> int:
@@ -55,7 +55,7 @@ def fingerprint(data: Data) -> tuple[Any, ...]:
     return data if isinstance(data, tuple) else (len(data), *next(iter(data.batches(_ROWS_AT_ONCE // 8))))
 
 
-def batches_of(data: Data, weights: Array | None, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+def batches_of(data: Data, size: int, rng: np.random.Generator) -> Iterator[Batch]:
     """One pass over the examples in random order: (x, t, weights). A source has no weights.
 
     The order depends on the generator's state at the first batch alone, whatever is drawn between two batches: a source, which
@@ -65,7 +65,7 @@ def batches_of(data: Data, weights: Array | None, size: int, rng: np.random.Gene
         own = np.random.default_rng(rng.integers(2**63, size=4))
         yield from ((x, t, None) for x, t in data.batches(size, own))
         return
-    x, t = data
+    x, t, weights = data
     order = rng.permutation(len(x))
     for start in range(0, len(x), size):
         rows = order[start : start + size]
@@ -86,7 +86,7 @@ def evaluate(
     mean = network.objective.reduction == "mean"
     total, seen, sums = 0.0, 0, dict.fromkeys(metrics, 0.0)
     for x, t in data.batches(rows):
-        loss, values = _on(network, x, t, metrics, diverged)
+        loss, values = _on(network, x, t, None, metrics, diverged)
         total += loss * (len(x) if mean else 1)
         seen += len(x)
         sums = {name: sums[name] + value * len(x) for name, value in values.items()}
@@ -94,12 +94,17 @@ def evaluate(
 
 
 def _on(
-    network: Network, x: Array, t: Array, metrics: Mapping[str, Metric], diverged: Callable[[Array, Array], object] | None
+    network: Network,
+    x: Array,
+    t: Array,
+    weights: Array | None,
+    metrics: Mapping[str, Metric],
+    diverged: Callable[[Array, Array], object] | None,
 ) -> tuple[float, dict[str, float]]:
     with np.errstate(all="ignore"), blas.few(2.0 * min(len(x), _ROWS_AT_ONCE) * network.parameters.size):
         z = np.concatenate([network.logits(x[i : i + _ROWS_AT_ONCE]) for i in range(0, len(x), _ROWS_AT_ONCE)])
     values = {name: metric(z, t) for name, metric in metrics.items()}
-    loss = network.objective.reduced(z, t)[0]
+    loss = network.objective.reduced(z, t, weights)[0]
     if not math.isfinite(loss) and diverged is not None:
         diverged(x, t)
     return loss, values

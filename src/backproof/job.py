@@ -9,36 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from backproof import layers, optimisers, schedules
+from backproof import optimisers
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
+from backproof.choices import LEARNING_RATES, hidden_layer, optimizer, schedule
 from backproof.data import Coding, Dataset, Moments, Streamed, fit
 from backproof.gradcheck import Agreement, compare_gradient
 from backproof.kernels import blas
-from backproof.layers import Dropout, Layer, Linear, Softmax, Standardize
+from backproof.layers import Layer, Linear, Softmax, Standardize
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.progress import Record
 from backproof.saving import Checkpoints
 from backproof.training import train
-
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": layers.ReLU,
-    "leaky-relu": layers.LeakyReLU,
-    "gelu": layers.GELU,
-    "silu": layers.SiLU,
-    "softplus": layers.Softplus,
-    "tanh": layers.Tanh,
-    "sigmoid": layers.Sigmoid,
-    "softmax": layers.Softmax,
-    "identity": layers.Identity,
-}
-_RECTIFIERS = ("relu", "leaky-relu", "gelu", "silu", "softplus")
-
-LEARNING_RATES: dict[str, float] = {"adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3, "sgd": 0.05, "lbfgs": 0.0}
-"""Optimisers by name, and the learning rate each has by default (L-BFGS finds its own)."""
-SCHEDULES = ("constant", "cosine", "step", "warm-up")
-
 
 DROPOUT = 0.3
 """After each hidden layer, unless told otherwise; L-BFGS, whose loss must not change between evaluations, has none."""
@@ -105,11 +88,9 @@ class Job:
 
     def _network(self, standardize: Standardize) -> Network:
         s = self.settings
-        init = "he" if s.activation in _RECTIFIERS else "glorot"
         stack: list[Layer] = [standardize]
         for width in s.hidden:
-            stack += [Linear(width, init_weights=init), ACTIVATIONS[s.activation]()]
-            stack += [Dropout(s.dropout)] if s.dropout else []
+            stack += hidden_layer(width, s.activation, s.dropout or 0.0)
         stack += [Linear(len(self.data.classes)), Softmax()]
         named: dict[str, Any] = {"classes": list(self.data.classes), "data": self.data.name} | self.coding.as_json()
         return Network(stack, CrossEntropy(label_smoothing=s.label_smoothing), l2=s.l2, dtype=s.dtype, metadata=named)
@@ -158,8 +139,7 @@ class Job:
                 raise ArgumentError(f"lbfgs: expected no dropout (its loss is the same at every evaluation), received {s.dropout}")
             return optimisers.lbfgs()
         steps = self.epochs * -(-len(self.train_set) // s.batch_size)
-        rate = _schedule(s.schedule, LEARNING_RATES[s.optimizer] if s.lr is None else s.lr, steps)
-        made = optimisers.sgd(rate, momentum=0.9) if s.optimizer == "sgd" else getattr(optimisers, s.optimizer)(rate)
+        made = optimizer(s.optimizer, schedule(s.schedule, LEARNING_RATES[s.optimizer] if s.lr is None else s.lr, steps))
         return made if s.clip_norm is None else optimisers.chain(optimisers.clip_by_norm(s.clip_norm), made)
 
     def evaluate(self) -> Evaluation:
@@ -207,13 +187,3 @@ def _resolved(settings: Settings, examples: int) -> Settings:
         needed = -(-STEPS // -(-examples // settings.batch_size))
         epochs = MOST_EPOCHS if whole else min(max(EPOCHS, needed), MOST_EPOCHS)
     return dataclasses.replace(settings, dropout=dropout, epochs=epochs)
-
-
-def _schedule(name: str, rate: float, steps: int) -> schedules.Schedule:
-    if name == "cosine":
-        return schedules.cosine(rate, steps)
-    if name == "step":
-        return schedules.step_decay(rate, max(1, steps // 3))
-    if name == "warm-up":
-        return schedules.warm_up(schedules.cosine(rate, steps), max(1, steps // 10))
-    return schedules.constant(rate)

@@ -38,6 +38,12 @@ class Optimizer:
     name: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __reduce__(self) -> Any:
+        """One of ours is pickled by name and options, to be made anew: its functions are closures."""
+        if self.update.__module__ != __name__:
+            return Optimizer, (self.init, self.update, self.name, self.options)
+        return (chain, self.options["parts"]) if "parts" in self.options else (_made, (self.name, self.options))
+
 
 def _blocks(size: int) -> Iterator[slice]:
     return (slice(start, min(start + _BLOCK, size)) for start in range(0, size, _BLOCK))
@@ -201,6 +207,13 @@ def chain(*parts: Optimizer) -> Optimizer:
         return gradient, state
 
     return Optimizer(init, update, ", ".join(part.name for part in parts), {"parts": parts})
+
+
+def _made(name: str, options: dict[str, Any]) -> Optimizer:
+    if name in ("adam", "adamw"):
+        return _adam(name, **options)
+    makers: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "rmsprop": rmsprop, "clip_by_norm": clip_by_norm}
+    return makers[name](**options)
 
 
 def require_optimizer(value: object, owner: str) -> None:

@@ -86,6 +86,14 @@ class ParameterVector:
         """Views of the flat vector by name."""
         return {slot.name: self.flat[slot.start : slot.stop].reshape(slot.shape) for slot in self.layout.slots}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "tree"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The views are made anew: pickled beside their vector they would come back as arrays of their own."""
+        self.__dict__.update(state)
+        self.tree = self.tree_of(self.flat)
+
     def copy(self) -> ParameterVector:
         """The same parameters in a vector of their own."""
         twin = object.__new__(ParameterVector)

@@ -1,9 +1,14 @@
-"""Learning rates as functions of the step (0, 1, 2, ...)."""
+"""Learning rates as functions of the step (0, 1, 2, ...).
+
+A schedule is a module's function with its first arguments filled in, and not a closure: so it can be pickled, and travels with an
+estimator to another process.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from backproof.layers.base import require_count, require_number
@@ -14,7 +19,7 @@ Schedule: TypeAlias = Callable[[int], float]
 def constant(value: float) -> Schedule:
     """The same learning rate at every step."""
     require_number("constant", "value", value, low=0.0)
-    return lambda step: value
+    return partial(_constant, value)
 
 
 def step_decay(value: float, every: int, factor: float = 0.1) -> Schedule:
@@ -26,7 +31,7 @@ def step_decay(value: float, every: int, factor: float = 0.1) -> Schedule:
     require_number("step_decay", "value", value, low=0.0)
     require_count("step_decay", "every", every)
     require_number("step_decay", "factor", factor, low=0.0)
-    return lambda step: value * factor ** (step // every)
+    return partial(_step_decay, value, every, factor)
 
 
 def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
@@ -37,7 +42,7 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
     """
     require_number("cosine", "value", value, low=0.0)
     require_count("cosine", "steps", steps)
-    return lambda step: final + (value - final) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+    return partial(_cosine, value, steps, final)
 
 
 def warm_up(schedule: float | Schedule, steps: int) -> Schedule:
@@ -47,8 +52,16 @@ def warm_up(schedule: float | Schedule, steps: int) -> Schedule:
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     """
     require_count("warm_up", "steps", steps)
-    after = as_schedule(schedule)
-    return lambda step: after(0) * (step + 1) / steps if step < steps else after(step - steps)
+    return partial(_warm_up, as_schedule(schedule), steps)
+
+
+def delayed(schedule: float | Schedule, begins: int) -> Schedule:
+    """`schedule`, counted from the step `begins`: for training that goes on after so many steps, under a schedule of its own.
+
+    >>> delayed(cosine(1.0, 4), 10)(12)
+    0.5
+    """
+    return partial(_delayed, as_schedule(schedule), begins)
 
 
 def as_schedule(learning_rate: float | Schedule) -> Schedule:
@@ -57,3 +70,23 @@ def as_schedule(learning_rate: float | Schedule) -> Schedule:
         return learning_rate
     require_number("optimizer", "learning_rate", learning_rate, low=0.0)
     return constant(learning_rate)
+
+
+def _constant(value: float, step: int) -> float:
+    return value
+
+
+def _step_decay(value: float, every: int, factor: float, step: int) -> float:
+    return value * factor ** (step // every)
+
+
+def _cosine(value: float, steps: int, final: float, step: int) -> float:
+    return final + (value - final) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+
+
+def _warm_up(after: Schedule, steps: int, step: int) -> float:
+    return after(0) * (step + 1) / steps if step < steps else after(step - steps)
+
+
+def _delayed(schedule: Schedule, begins: int, step: int) -> float:
+    return schedule(step - begins)

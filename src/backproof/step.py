@@ -15,7 +15,7 @@ from backproof.diagnosis import first_not_finite
 from backproof.kernels import blas
 from backproof.losses import CrossEntropy
 from backproof.network import Network
-from backproof.optimisers import Optimizer, norm_of, require_optimizer
+from backproof.optimisers import Optimizer, State, norm_of, require_optimizer
 from backproof.plan import compiled_plan, obstacle
 from backproof.saving.trees import fitted
 
@@ -30,8 +30,10 @@ class TrainingStep:
     `DivergenceError` names the first layer that is not finite.
 
     `compiled=True` takes the compiled step of a plain network (`backproof.plan`; `ArgumentError` if this one has none): several
-    times faster for small networks, after some seconds of compiling, once. Its gradients equal the layers' to rounding. With Adam
-    the whole gradient is never formed, unless `norm=True` asks for its norm; otherwise `gradient_norm` is nan.
+    times faster for small networks, after some seconds of compiling, once. Its steps equal the layers', dropout's numbers included,
+    to rounding. With Adam the whole gradient is never formed, unless `norm=True` asks for its norm; else `gradient_norm` is nan.
+
+    `state`, from `optimizer.init(network.parameters)`, is the optimiser's to go on from, and is updated in place.
 
     >>> import numpy as np
     >>> from backproof import CrossEntropy, Linear, Network, Softmax, sgd
@@ -43,7 +45,13 @@ class TrainingStep:
     """
 
     def __init__(
-        self, network: Network, optimizer: Optimizer, rng: np.random.Generator | None = None, *, compiled: bool = False
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        rng: np.random.Generator | None = None,
+        *,
+        compiled: bool = False,
+        state: State | None = None,
     ) -> None:
         require_optimizer(optimizer, "TrainingStep")
         self.network, self.optimizer = network, optimizer
@@ -51,7 +59,7 @@ class TrainingStep:
         self.count = 0
         self.gradient = np.empty_like(network.parameters)
         self.gradient_norm = math.nan
-        self._state = optimizer.init(network.parameters)
+        self._state = optimizer.init(network.parameters) if state is None else state
         self._last_good = network.parameters.copy()
         self._random = network.chain.is_random
         self._plan = None
@@ -144,7 +152,10 @@ class TrainingStep:
         """Go on from a `state`, which is copied. Raises `ModelFileError` if it is not that of such a step."""
         given = fitted(state, self.state(), "step")
         self.count, self.gradient_norm = given["count"], given["gradient_norm"]
-        self._state = given["optimizer"]
+        if isinstance(self._state, dict):
+            self._state.update(given["optimizer"])  # in place: it may be the caller's
+        else:
+            self._state = given["optimizer"]
         self._last_good[:] = given["last_good"]
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from backproof.examples import Batch, Data, Prepared, batches_of, count, evaluat
 from backproof.layers.base import require_count
 from backproof.metrics import Metric, default_metrics
 from backproof.network import Network
-from backproof.optimisers import FullBatch, Optimizer, adam, require_optimizer
+from backproof.optimisers import FullBatch, Optimizer, State, adam, require_optimizer
 from backproof.plan import obstacle
 from backproof.progress import EarlyStopping, Progress, Record
 from backproof.resuming import keep_checkpoints
@@ -30,7 +30,7 @@ def train(
     x: object,
     t: object = None,
     *,
-    validation: tuple[object, object] | Source | None = None,
+    validation: Sequence[object] | Source | None = None,
     sample_weight: object = None,
     optimizer: Optimizer | FullBatch | None = None,
     epochs: int = 100,
@@ -39,17 +39,22 @@ def train(
     metrics: Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     compiled: bool | None = None,
+    optimizer_state: State | None = None,
     checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """Train `network` on x (N, *features) and t, or on a source of batches, yielding a `Record` after each epoch.
 
     The network is initialised from `seed` if it has no parameters yet; the order of the examples and dropout are drawn from the
     same seed: same seed, same machine, same weights. `optimizer` is Adam by default; `lbfgs()` takes all examples at once, one
-    iteration an epoch. `validation` is a pair (x, t), or a source. `metrics` maps names to functions of (logits, targets); they are
-    reported as "validation_NAME", or "train_NAME" where there is no validation set. `compiled=True` takes the compiled step of a
-    plain network (see `TrainingStep`), False the layers. By default it is taken if there is one and training by the layers would
-    last about a second or more: a matter of the sizes alone, not of what is compiled already, so that a result never depends on
-    that.
+    iteration an epoch. `validation` is (x, t), (x, t, sample_weight) or a source. `metrics` maps names to functions of (logits,
+    targets); they are reported as "validation_NAME", or "train_NAME" where there is no validation set.
+
+    `compiled=True` takes the compiled step of a plain network (see `TrainingStep`), False the layers. By default it is taken if
+    there is one and training by the layers would last about a second or more: a matter of the sizes alone, not of what is compiled
+    already, so that a result never depends on that.
+
+    `optimizer_state`, from `optimizer.init(network.parameters)`, is continued and updated in place: training in several calls then
+    takes the steps of one.
 
     A `Source` in place of x and t (`backproof.data.ArraySource` of arrays mapped from files, or anything with `len` and
     `batches(size, rng)`) is never whole in memory; without a validation set it has no metrics.
@@ -82,23 +87,16 @@ def train(
     given: Data
     if isinstance(x, Source):
         _require_alone(t, sample_weight, optimizer)
-        given, weights = Prepared(network, x, rng), None
+        given = Prepared(network, x, rng)
     else:
         inputs, targets = _examples(x, t, "x", "t")
-        weights = None if sample_weight is None else as_floats(sample_weight, "sample_weight", np.float64)
-        if weights is not None and weights.shape[:1] != inputs.shape[:1]:
-            raise ShapeError(f"sample_weight: expected {len(inputs)} entries, received shape {weights.shape}")
+        weights = _weights(sample_weight, len(inputs), "sample_weight")
         if not network.is_initialised:
             network.initialise(inputs, rng)
         inputs = network.prepared(inputs)  # cast and standardised once, not in every batch
         require_finite(inputs, f"x as {network.dtype}")
-        given = inputs, targets
-    held_out: Data | None = None
-    if isinstance(validation, Source):
-        held_out = Prepared(network, validation, rng)
-    elif validation is not None:
-        held_x, held_t = _examples(*_pair(validation), "validation x", "validation t")
-        held_out = network.prepared(held_x), held_t
+        given = inputs, targets, weights
+    held_out = None if validation is None else _held_out(validation, network, rng)
     network = network.behind_standardising()
     metrics = default_metrics(network.objective) if metrics is None else metrics
     progress, step = Progress(), None
@@ -108,20 +106,20 @@ def train(
         if checkpoint is not None:
             raise ArgumentError("checkpoint: expected an optimizer that goes by steps; SciPy's L-BFGS keeps its state to itself")
         assert isinstance(given, tuple)
-        passes = iterations(network, *given, weights, optimizer, epochs)
+        passes = iterations(network, *given, optimizer, epochs)
     else:
         examples = count(given)
         if compiled is None:
             compiled = obstacle(network) is None and _estimate(network, examples, batch_size, epochs) > _WORTH_COMPILING
-        step = TrainingStep(network, optimizer, rng, compiled=compiled)
+        step = TrainingStep(network, optimizer, rng, compiled=compiled, state=optimizer_state)
         if checkpoint is not None:
-            data = fingerprint(given), weights, None if held_out is None else fingerprint(held_out)
+            data = fingerprint(given), None if held_out is None else fingerprint(held_out)
             terms = {"data": data, "network": network, "seed": begun, "optimizer": optimizer, "batch_size": batch_size}
             terms |= {"early_stopping": early_stopping, "compiled": compiled}
             keep = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
             keep_checkpoints(keep, progress, network, step, rng, terms, most=(epochs, examples))
         left = range(len(progress.records), epochs)
-        passes = (_epoch(step, batches_of(given, weights, batch_size, rng), examples, rng, progress) for _ in left)
+        passes = (_epoch(step, batches_of(given, batch_size, rng), examples, rng, progress) for _ in left)
     watch = _Watch(network, given, held_out, metrics, step, progress.seconds)
     return _records(passes, watch, progress, early_stopping)
 
@@ -132,10 +130,25 @@ def _estimate(network: Network, examples: int, batch_size: int, epochs: int) -> 
     return steps * 8e-5 * (len(network.layers) + 1) + 6.0 * epochs * examples * network.parameters.size / 5e10
 
 
-def _pair(validation: object) -> tuple[object, object]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise ArgumentTypeError(f"train: expected validation to be a pair (x, t), received {type(validation).__name__}")
-    return validation[0], validation[1]
+def _held_out(validation: object, network: Network, rng: np.random.Generator) -> Data:
+    if isinstance(validation, Source):
+        return Prepared(network, validation, rng)
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise ArgumentTypeError(
+            f"train: expected validation to be (x, t), (x, t, sample_weight) or a source, received {type(validation).__name__}"
+        )
+    x, t = _examples(validation[0], validation[1], "validation x", "validation t")
+    weights = _weights(validation[2] if len(validation) == 3 else None, len(x), "validation sample_weight")
+    return network.prepared(x), t, weights
+
+
+def _weights(sample_weight: object, examples: int, name: str) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights = as_floats(sample_weight, name, np.float64)
+    if weights.shape[:1] != (examples,):
+        raise ShapeError(f"{name}: expected {examples} entries, received shape {weights.shape}")
+    return weights
 
 
 def _examples(x: object, t: object, x_name: str, t_name: str) -> tuple[Array, Array]:
@@ -169,6 +182,11 @@ def _epoch(
     return step.count, progress.loss / examples, step.gradient_norm
 
 
+def _unweighted(data: Data) -> Data:
+    """What is reported of the examples that are trained on counts each of them once."""
+    return (*data[:2], None) if isinstance(data, tuple) else data
+
+
 class _Watch:
     """Makes the records: evaluates at an epoch's end and keeps the time."""
 
@@ -182,8 +200,8 @@ class _Watch:
         seconds: float,
     ) -> None:
         self.network, self.held_out, self.metrics = network, held_out, metrics
+        self.watched, self.prefix = (_unweighted(training), "train") if held_out is None else (held_out, "validation")
         self.step = step  # what to go back with when the numbers have run away
-        self.watched, self.prefix = (training, "train") if held_out is None else (held_out, "validation")
         self.started = time.perf_counter() - seconds
 
     def record(self, epoch: int, step: int, train_loss: float, gradient_norm: float) -> Record:
@@ -200,7 +218,7 @@ class _Watch:
 
 def _records(
     passes: Iterator[tuple[int, float, float]], watch: _Watch, progress: Progress, rule: EarlyStopping | None
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """The records there are, then one a pass; with a rule, stop by it and put the best weights back, whatever ends the loop."""
     try:
         yield from list(progress.records)
