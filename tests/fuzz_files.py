@@ -8,6 +8,7 @@ not come with a new digest may at most leave what is read unchanged. Prints one 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -87,12 +88,13 @@ def checkpoints(folder: Path) -> list[Path]:
 def checkpoint_works(given: tuple[bp.Network, Iterator[bp.Record]], folder: Path) -> Any:
     """Train on, without further checkpoints: it ends, if it may be with weights that have run away."""
     network, records = given
+    seen = []
     with np.errstate(all="ignore"), contextlib.suppress(bp.DivergenceError):
-        for _ in records:
-            pass
+        for record in records:
+            seen.append(repr(dataclasses.replace(record, seconds=0.0)))
     for path in (folder / "damaged").iterdir():
         path.unlink()
-    return network.parameters.tobytes()
+    return network.parameters.tobytes(), seen
 
 
 READERS = {
@@ -138,10 +140,11 @@ def main(kind: str, first: int, count: int, folder: Path) -> dict[str, Any]:
         except BaseException:
             failures.append(f"{seed}: {traceback.format_exc()[-1500:]}")
         else:
+            fits = _fits(target)
             try:
                 unchanged = reader.works(read, folder) == identities[which]
                 same, other = same + unchanged, other + (not unchanged)
-                if not unchanged and not _fits(target):
+                if not unchanged and not fits:
                     failures.append(f"{seed}: read something else, although the digest does not fit")
             except Exception:
                 failures.append(f"{seed}: in use: {traceback.format_exc()[-1500:]}")

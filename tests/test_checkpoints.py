@@ -341,3 +341,38 @@ def test_without_a_seed(tmp_path):
         warnings.simplefilter("error")
         list(bp.train(network, X, T, epochs=3, checkpoint=tmp_path))
         assert len(list(bp.train(plain(), X, T, epochs=5, checkpoint=bp.Checkpoints(tmp_path, resume=True)))) == 5
+
+
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_a_training_on_a_source_goes_on_as_well(unit, tmp_path):
+    """Batches that are drawn as the pass goes on, with dropout's numbers drawn in between; a buffer of 16 of the 50 examples."""
+    from backproof.data import ArraySource
+
+    def run(checkpoint: bp.Checkpoints | None) -> tuple[bytes, list[bp.Record]]:
+        network = plain()
+        source, held = ArraySource(X, T, buffer_bytes=16 * (X[0].nbytes + 8)), ArraySource(*V)
+        return outcome(
+            network, list(bp.train(network, source, validation=held, batch_size=8, seed=3, epochs=4, checkpoint=checkpoint))
+        )
+
+    whole = run(None)
+    for lives in range(100):
+        checkpoints = Mortal(tmp_path, 1, unit, resume=True)
+        checkpoints.left = lives % 2
+        try:
+            assert run(checkpoints) == whole
+            break
+        except Killed:
+            continue
+    assert lives >= 2
+    other = ArraySource(X + 1e-9, T)
+    with pytest.raises(bp.ModelFileError, match="expected the data of"):
+        bp.train(
+            plain(),
+            other,
+            validation=ArraySource(*V),
+            batch_size=8,
+            seed=3,
+            epochs=4,
+            checkpoint=bp.Checkpoints(tmp_path, resume=True),
+        )

@@ -348,8 +348,8 @@ def test_a_reader_that_leaves_early_sees_no_traceback():
         ({"classes": 5}, "expected a class's name for each output"),
         ({"classes": ["a", "b"]}, "expected a class's name for each output"),
         ({"classes": [[], {}, None]}, "expected a class's name for each output"),
-        ({"features": "abcd"}, "expected the names of features"),
-        ({"features": [1, 2, 3, 4]}, "expected the names of features"),
+        ({"features": "abcd"}, "expected names of classes and columns"),
+        ({"features": [1, 2, 3, 4]}, "expected names of classes and columns"),
     ],
 )
 def test_names_in_a_model_from_someone_else_are_not_believed(run, changes, message):

@@ -157,7 +157,10 @@ class TrainingStep:
         """Go on from a `state`, which is copied. Raises `ModelFileError` if it is not that of such a step."""
         given = fitted(state, self.state(), "step")
         self.count, self.gradient_norm = given["count"], given["gradient_norm"]
-        self._state = given["optimizer"]
+        if isinstance(self._state, dict):
+            self._state.update(given["optimizer"])  # in place: it may be the caller's
+        else:
+            self._state = given["optimizer"]
         self._last_good[:] = given["last_good"]
 
     def require_finite_parameters(self, x: Array, t: Array) -> None:
