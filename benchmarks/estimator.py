@@ -73,7 +73,7 @@ def table_of(name: str, found: dict[str, Any]) -> Table:
 def main(
     cases: tuple[str, ...], lanes: tuple[str, ...], rounds: int, threads: int, dtype: str, no_accuracy: bool, target: Path | None
 ) -> None:
-    console, results = Console(), {}
+    console, results = Console(width=110), {}
     for name in cases:
         results[name] = measured(name, lanes, rounds, threads, dtype, not no_accuracy)
         console.print(table_of(name, results[name]), highlight=False)

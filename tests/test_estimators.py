@@ -508,6 +508,8 @@ def test_targets_that_are_no_probabilities_are_named(y, message):
 def test_other_calls_that_make_no_sense():
     with pytest.raises(bp.ArgumentError, match="expected class_weight as a dictionary"):
         small(class_weight="balanced").partial_fit(X, Y)
+    with pytest.raises(bp.ArgumentError, match="partial_fit: expected schedule='constant' or a function"):
+        small(schedule="cosine").partial_fit(X, Y)
     with pytest.raises(bp.ArgumentError, match="expected X_val and y_val together"):
         small().fit(X, Y, X_val=X)
     with pytest.raises(bp.ArgumentError, match="sample_weight: expected numbers that are finite and not negative"):

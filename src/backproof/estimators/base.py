@@ -27,7 +27,7 @@ from backproof.layers.combine import Chain
 from backproof.losses import Loss
 from backproof.metrics import Metric
 from backproof.network import Network
-from backproof.optimisers import FullBatch
+from backproof.optimisers import FullBatch, Optimizer
 from backproof.progress import EarlyStopping, Record
 from backproof.training import train, worth_compiling
 
@@ -91,8 +91,12 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], classes: Any, passes: int | None) -> Self:
         """`passes` is None for a whole fit; else so many passes are made on top of what there is."""
         owner = type(self).__name__
-        parameters = self.get_params(deep=False)
-        require_legal(owner, parameters, self._legal)
+        require_legal(owner, self.get_params(deep=False), self._legal)
+        if passes is not None and isinstance(self.schedule, str) and self.schedule != "constant":
+            raise ArgumentError(
+                "partial_fit: expected schedule='constant' or a function of the step (nobody knows how many there will be), "
+                f"received {self.schedule!r}"
+            )
         again = hasattr(self, "network_") and (self.warm_start or passes is not None)
         x, t, weights = self._checked(X, y, sample_weight, classes, again)
         training, validation, score = self._split(X, y, (x, t, weights), held_out, again, whole=passes is None)
@@ -108,15 +112,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         compiled = self.compiled
         if compiled is None:  # by a whole fit, so that passes one by one take the same way
             compiled = worth_compiling(network.behind_standardising(), len(t), self.batch_size, self.epochs, _WORTH_COMPILING)
-        state = self._state if again and self._state is not None else {}
-        steps = epochs * -(-len(t) // self.batch_size)
-        optimizer = optimizer_of(owner, parameters, steps, _steps_of(state))
-        if isinstance(optimizer, FullBatch):
-            state = {}
-        elif not state or self._optimizer_name != optimizer.name:
-            state = optimizer.init(network.parameters)
-        self._optimizer_name = getattr(optimizer, "name", "lbfgs")
-        self._state = state or None
+        optimizer = self._optimizer_for(epochs * -(-len(t) // self.batch_size))
         records = train(
             network,
             x,
@@ -136,6 +132,15 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(optimizer, FullBatch) and last is not None and passes is None:
             _warn_unless_converged(owner, last, epochs, optimizer)
         return self
+
+    def _optimizer_for(self, steps: int) -> Optimizer | FullBatch:
+        """The optimiser for so many further steps; `_state` is what it goes on from, if it is the one that went before."""
+        optimizer = optimizer_of(type(self).__name__, self.get_params(deep=False), steps, _steps_of(self._state or {}))
+        if isinstance(optimizer, FullBatch):
+            self._state, self._optimizer_name = None, "lbfgs"
+        elif self._state is None or self._optimizer_name != optimizer.name:
+            self._state, self._optimizer_name = optimizer.init(self.network_.parameters), optimizer.name
+        return optimizer
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, classes: Any, again: bool) -> tuple[Any, Array, Array | None]:
         """X as an array (or in CSR form), y encoded, the weights of the examples; sets the coding, unless there is one."""

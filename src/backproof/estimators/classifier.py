@@ -111,7 +111,7 @@ class SoftmaxClassifier(ClassifierMixin, NetworkEstimator):
         self.verbose = verbose
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One pass over X and y on top of what has been learnt; weights, optimiser and random numbers go on.
+        """One pass over X and y (L-BFGS: one iteration) after what has been learnt; weights, optimiser and random numbers go on.
 
         `classes`: all that there will be, where the first y lacks some (of a matrix of labels, or of probabilities: the columns'
         names). Raises `LabelError` for one that was not among them. Early stopping and validation are the caller's here.

@@ -79,7 +79,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         self.verbose = verbose
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One pass over X and y on top of what has been learnt; weights, optimiser and random numbers go on."""
+        """One pass over X and y (L-BFGS: one iteration) after what has been learnt; weights, optimiser and random numbers go on."""
         return self._fit(X, y, sample_weight, (None, None, None), None, passes=1)
 
     def predict(self, X: Any) -> Array:
