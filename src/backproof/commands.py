@@ -132,7 +132,8 @@ def predict_command(model: Path, source: str, target: str | None, out: Path | No
 
 def _predicted(network: Network, features: Features, source: str) -> tuple[Array, Array | None]:
     """(probabilities, true labels if there are any); the inputs are read a piece at a time, and are nowhere whole."""
-    found, true = [], []
+    found: list[Array] = []
+    true: list[Array] = []
     for x, labels in features.pieces():
         with np.errstate(all="ignore"):  # said below
             outputs = network.predict(x)
