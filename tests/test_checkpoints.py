@@ -300,6 +300,15 @@ def test_interrupting_finishes_the_step_and_saves(every, tmp_path):
     assert trained("adam", bp.Checkpoints(tmp_path, resume=True)) == whole
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler, which a process in the background of a shell lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_caught_once(tmp_path):
     checkpoints, told = bp.Checkpoints(tmp_path), []
     before = signal.getsignal(signal.SIGINT)
