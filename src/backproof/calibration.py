@@ -12,7 +12,8 @@ import numpy as np
 
 from backproof._errors import ArgumentError, LabelError, ShapeError
 from backproof.arrays import Array, as_floats, require_finite, to_numpy
-from backproof.functional import cross_entropy, softmax
+from backproof.functional import cross_entropy
+from backproof.kernels.chosen import softmax
 from backproof.layers.base import require_count
 
 COLDEST, HOTTEST = 2.0**-10, 2.0**10  # temperatures between which is looked
@@ -55,7 +56,7 @@ def reliability(logits: object, labels: object, *, bins: int = 15) -> Reliabilit
     """
     z, t = _checked(logits, labels, "reliability")
     require_count("reliability", "bins", bins)
-    h = softmax(z)
+    h = softmax(z, 1)
     top, right = h.max(axis=1), h.argmax(axis=1) == t
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, bins - 1)
