@@ -8,8 +8,9 @@ import mpmath
 import numpy as np
 import pytest
 
-from backproof.kernels import cpu
-from backproof.kernels.cpu import calls
+from backproof.kernels import cpu, dispatch
+from backproof.kernels.cpu import calls, values
+from backproof.kernels.reference_losses import Options
 
 L = np.longdouble
 FLOATS = [np.float32, np.float64]
@@ -486,3 +487,22 @@ def test_thread_limits_of_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "none")
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     assert calls.threads() == calls.team.processors()
+
+
+@pytest.mark.parametrize("offset", [0, 3, 12])
+@pytest.mark.parametrize("n", [299, 1003, 4104])
+def test_results_that_go_past_the_caches(n, offset):
+    """Large results are written otherwise than small ones, from the first line of the cache on: the numbers are the same."""
+    rng = np.random.default_rng(n + offset)
+    z = rng.standard_normal((values.LARGE // (4 * n) + 1, n), dtype=np.float32)
+    labels = rng.integers(0, n, len(z))
+    scale = np.full(len(z), 0.5)
+    out = np.empty(z.size + offset, dtype=np.float32)[offset:].reshape(z.shape)
+    h = dispatch.softmax(z, 1, out).copy()
+    gradient = dispatch.cross_entropy(z, labels, Options(), scale, True, out)[1].copy()
+    product = dispatch.softmax_vjp(h, z, 1, out)
+    for start in range(0, len(z), 512):
+        some = slice(start, start + 512)
+        assert np.array_equal(h[some], dispatch.softmax(z[some], 1))
+        assert np.array_equal(gradient[some], dispatch.cross_entropy(z[some], labels[some], Options(), scale[some], True)[1])
+        assert np.array_equal(product[some], dispatch.softmax_vjp(h[some], z[some], 1))

@@ -7,6 +7,7 @@ there because it is written. Single precision takes 20 vector instructions for f
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -34,6 +35,29 @@ LONG = tuple(1.0 / factorial for factorial in (
 ))  # fmt: skip
 
 
+# With vectors of eight doubles 2^(j/16) comes out of two registers, j the next sixteenth, and |r| <= ln(2)/32: q of half as many
+# terms, 2^-37.5. The table has the bits of 2^(j/16) less those of 1, and less j, which `shifted` brings along.
+STEPS = 16
+SHORTER = (0.9999999997706833, 0.4999999999617807, 0.1666705766415226, 0.04166731832755018)
+ONE_BITS, FRACTION = 1023 << 52, 48  # of 1.0; of a mantissa, below its first four bits
+SIXTEENTHS = [struct.unpack("<q", struct.pack("<d", 2.0 ** (j / STEPS)))[0] - ONE_BITS - (j << FRACTION) for j in range(STEPS)]
+
+
+def _has_table(vector: Any) -> bool:
+    return bool(vector.count == STEPS // 2 and llvm.get_host_cpu_features().get("avx512f"))
+
+
+def _looked_up(builder: Any, vector: Any, shifted: Any) -> Any:
+    """The table's bits for the low four of `shifted`, as integers."""
+    whole = integers(vector)
+    kind = ir.FunctionType(vector, [vector, whole, vector])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpermi2var.pd.512")
+    first, second = (
+        builder.bitcast(ir.Constant(whole, SIXTEENTHS[i : i + whole.count]), vector) for i in (0, whole.count)
+    )  # fmt: skip
+    return builder.bitcast(builder.call(function, [first, shifted, second]), whole)
+
+
 def _has_fused() -> bool:
     return bool(llvm.get_host_cpu_features().get("fma")) or llvm.get_process_triple().startswith(("aarch64", "arm64"))
 
@@ -56,7 +80,7 @@ def _in_step(builder: Any, parts: list[Any]) -> list[Any]:
     if not llvm.get_process_triple().startswith(("x86_64", "amd64")):
         return parts
     kind = ir.LiteralStructType([part.type for part in parts])
-    places = ",".join(["=x"] * len(parts) + [str(i) for i in range(len(parts))])
+    places = ",".join(["=v"] * len(parts) + [str(i) for i in range(len(parts))])
     done = builder.asm(ir.FunctionType(kind, [part.type for part in parts]), "", places, parts, side_effect=False)
     return [builder.extract_value(done, i) for i in range(len(parts))]
 
@@ -100,13 +124,17 @@ def reduced(typingctx: Any, like: Any, x: Any, top: Any) -> Any:
                 c = builder.fsub(builder.fsub(x, builder.fsub(d, back)), builder.fadd(top, back))
                 c = builder.select(below, zero, c)  # x = -inf has none
             d = builder.select(below, least, d)  # in this order nan stays
-            shifted = fused(builder, d, constant(vector, LOG2E), constant(vector, SHIFTER))
-            k = builder.fsub(shifted, constant(vector, SHIFTER))
+            if not double and _has_table(vector):
+                steps, shifter = float(STEPS), SHIFTER + STEPS * 1023
+            else:
+                steps, shifter = 1.0, SHIFTER
+            shifted = fused(builder, d, constant(vector, LOG2E * steps), constant(vector, shifter))
+            k = builder.fsub(shifted, constant(vector, shifter))
             if double:  # the first product is exact, and so is the difference
                 r = fused(builder, k, constant(vector, -LN2_HIGH), d)
                 r = builder.fadd(r, fused(builder, k, constant(vector, -LN2_LOW), c))
             else:
-                r = fused(builder, k, constant(vector, -LN2), d)
+                r = fused(builder, k, constant(vector, -LN2 / steps), d)
             parts[0].append(r)
             parts[1].append(shifted)
         return context.make_tuple(builder, sig.return_type, [_join(builder, part) for part in parts])
@@ -116,7 +144,7 @@ def reduced(typingctx: Any, like: Any, x: Any, top: Any) -> Any:
 
 @intrinsic
 def powers(typingctx: Any, like: Any, r: Any, shifted: Any) -> Any:
-    """The second half: 2^k p(r), k being added to p's exponent; exactly 1 where x = top; nan stays nan.
+    """The second half: 2^k p(r), 2^k out of the table or as an addition to p's exponent; exactly 1 where x = top; nan stays nan.
 
     float64: subnormal numbers are made of larger ones by a product with 2^-128.
     """
@@ -129,7 +157,8 @@ def powers(typingctx: Any, like: Any, r: Any, shifted: Any) -> Any:
         def number(value: float) -> Any:
             return constant(vector, value)
 
-        series = LONG[1:] if double else SHORT
+        table = not double and _has_table(vector)
+        series = LONG[1:] if double else SHORTER if table else SHORT
         qs = [number(series[-1])] * len(rs)
         for coefficient in series[-2::-1]:
             qs = _in_step(builder, [fused(builder, q, r, number(coefficient)) for q, r in zip(qs, rs, strict=True)])
@@ -141,8 +170,13 @@ def powers(typingctx: Any, like: Any, r: Any, shifted: Any) -> Any:
                 shift = builder.fadd(shift, builder.select(deep, number(128.0), number(0.0)))
             else:
                 p = fused(builder, q, r, number(1.0))
-            power = builder.shl(builder.bitcast(shift, whole), constant(whole, 52))
-            e = builder.bitcast(builder.add(builder.bitcast(p, whole), power), vector)
+            bits = builder.bitcast(shift, whole)
+            power = builder.shl(bits, constant(whole, FRACTION if table else 52))
+            if table:
+                power = builder.add(_looked_up(builder, vector, bits), power)
+                e = builder.fmul(p, builder.bitcast(power, vector))
+            else:
+                e = builder.bitcast(builder.add(builder.bitcast(p, whole), power), vector)
             if double:
                 # chosen, not multiplied by 1: a product next to a sum might be fused with it, here and not there
                 e = builder.select(deep, builder.fmul(e, number(2.0**-128)), e)

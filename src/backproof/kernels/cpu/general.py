@@ -22,7 +22,8 @@ from backproof.arrays import Array
 from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.lanes import at, lanes_of, pointer
-from backproof.kernels.cpu.long_rows import kept_at, sum_others, top_of
+from backproof.kernels.cpu.long_rows import top_of
+from backproof.kernels.cpu.overlapped import three_rows
 from backproof.kernels.cpu.quotient import share_of_row
 from backproof.kernels.rows import panel_width
 
@@ -113,7 +114,7 @@ def rows(
         empty = top == -INFINITY
         s = 0.0
         if not (empty or lost):
-            s, _ = sum_others(one, u, padded, top, second, place, e, True, 0, u)
+            s, _, _, _, _, _ = three_rows(one, padded, u, top, second, place, e, True, u, u, 0.0, 0.0, u, False, False)
         k, mass, mass_rest, cost, cost_rest, beside, beside_rest = -1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         infinite = False
         for i in range(n):
@@ -151,7 +152,7 @@ def rows(
                 g = NAN
             elif not empty:
                 q = share_of(target, tc, soft, label, class_weight, weighted, smoothing, n, i)
-                h = get(e, kept_at(one, e, padded, i))
+                h = get(e, i)
                 if i == k and s < 1.0:  # else h_k <= 1/2, and there is nothing to mend
                     g = (beside - s * share) - s * share_rest + (pull / whole if pull != 0.0 else 0.0)
                 else:

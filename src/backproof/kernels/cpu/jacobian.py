@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from backproof.arrays import Array
-from backproof.kernels.compiled import compiled, get, put
+from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu import calls
+from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.lanes import at, is_double, lanes_of, pointer
 from backproof.kernels.cpu.panels import fill, offset_of, pour
-from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, ROOM, SOFTMAX, log_softmax_panel, one_row, softmax_panel
+from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, ROOM, SOFTMAX, log_softmax_panel, product_rows, softmax_panel
 from backproof.kernels.cpu.short_rows import SHORT, batch
 from backproof.kernels.cpu.values import LARGE
 from backproof.kernels.rows import panel_width
@@ -58,46 +59,17 @@ def rows(
                 log_softmax_panel(like, copied, other, n, room)
             pour(like, other, out, r, count, inner, oo, oi, oc, n)
         return
-    many = 1 if beside else max(1, min(width, COPY // n))
+    if beside:
+        product_rows(like, kind, h, ho, hi, u, uo, ui, out, oo, oi, inner, n, first, last, far, past, room)
+        return
+    many = max(1, min(width, COPY // n))
     other = at(copied, many * n)
-    outer, place = first // inner, first % inner  # counted on: a division takes as long as a short row
     for r in range(first, last, many):
         count = min(many, last - r)
-        run = place + count <= inner
-        from_h, from_u, to = outer * ho + place * hi, outer * uo + place * ui, outer * oo + place * oi
-        place += count
-        if place >= inner:
-            outer, place = outer + place // inner, place % inner
-        if beside:
-            ask = far and r + 1 < last  # for the next row, where memory is what it waits for
-            one_row(
-                like, kind, at(h, from_h), at(u, from_u), n, at(out, to),
-                hi if ask else 0, ui if ask else 0, past, room,
-            )  # fmt: skip
-            continue
-        for j in range(count):
-            if not run:
-                from_h, from_u = offset_of(r + j, inner, ho, hi), offset_of(r + j, inner, uo, ui)
-            if not run:
-                for i in range(n):
-                    put(copied, j * n + i, get(h, from_h + i * hc))
-                    put(other, j * n + i, get(u, from_u + i * uc))
-        if run:
-            for i in range(n):
-                for j in range(count):
-                    put(copied, j * n + i, get(h, from_h + j * hi + i * hc))
-                    put(other, j * n + i, get(u, from_u + j * ui + i * uc))
-        for j in range(count):
-            one_row(like, kind, at(copied, j * n), at(other, j * n), n, at(other, j * n), 0, 0, False, room)
-        if run:
-            for i in range(n):
-                for j in range(count):
-                    put(out, to + j * oi + i * oc, get(other, j * n + i))
-        else:
-            for j in range(count):
-                to = offset_of(r + j, inner, oo, oi)
-                for i in range(n):
-                    put(out, to + i * oc, get(other, j * n + i))
+        gather(like, h, r, count, inner, ho, hi, hc, n, copied)
+        gather(like, u, r, count, inner, uo, ui, uc, n, other)
+        product_rows(like, kind, copied, 0, n, other, 0, n, other, 0, n, count, n, 0, count, False, False, room)
+        scatter(like, other, out, r, count, inner, oo, oi, oc, n)
 
 
 def softmax_vjp(h: Array, u: Array, axis: int, out: Array) -> None:

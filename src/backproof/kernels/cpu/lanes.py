@@ -14,7 +14,9 @@ from numba import types
 from numba.core import cgutils
 
 from backproof.kernels.compiled import intrinsic
-from backproof.kernels.rows import Row, panel_width, spread
+from backproof.kernels.rows import Row, panel_width, spread, vector_bytes
+
+LINE = 64  # bytes of a line of the cache
 
 
 def constant(vector: Any, number: float) -> Any:
@@ -207,8 +209,10 @@ def _fetching(intent: int, doc: str) -> Any:
             byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            at = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-            builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 2, 1))])
+            start = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+            for line in range(0, 2 * vector_bytes(), LINE):
+                at = builder.gep(start, [ir.Constant(number, line)])
+                builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 3, 1))])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
@@ -217,5 +221,5 @@ def _fetching(intent: int, doc: str) -> Any:
     return intrinsic(ask)
 
 
-fetch = _fetching(0, "Ask for array[index] to be brought to the cache; it may lie outside.")
+fetch = _fetching(0, "Ask for the row at array[index] to be brought to the cache; it may lie outside.")
 fetch_to_write = _fetching(1, "The same for what is to be written to.")

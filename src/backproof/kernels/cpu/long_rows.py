@@ -1,12 +1,11 @@
 """One row of logits that lie next to each other and fill at least a vector: sweeps over it, from the first to the last.
 
     top_of         the two largest logits
-    sum_others     s, the sum of the exponentials but the largest one; keeps them all where there is room
     write_scaled   softmax, or the gradient of cross-entropy but for the label
     write_logs     log-softmax
 
-A sweep ends with the row's last vector, which overlaps the one before: what both hold counts once, and where the output takes the
-place of the input, the last vector is read before anything is written.
+The sum of its exponentials comes between: overlapped.py. A sweep ends with the row's last vector, which overlaps the one before:
+what both hold counts once, and where the output takes the place of the input, the last vector is read before anything is written.
 """
 
 from __future__ import annotations
@@ -16,15 +15,13 @@ from typing import Any
 import numpy as np
 
 from backproof.kernels.compiled import compiled
-from backproof.kernels.cpu.exact_sum import BLOCK, added_by_largest, fixed_point, sum_of
-from backproof.kernels.cpu.exponential import LOWEST, exponentials, log1p
-from backproof.kernels.cpu.integers import add_bits, bits, total_bits
+from backproof.kernels.cpu.exact_sum import BLOCK
+from backproof.kernels.cpu.exponential import exponentials, log1p
 from backproof.kernels.cpu.lanes import (
+    LINE,
     address,
     every,
     every_narrow,
-    fetch,
-    fetch_to_write,
     is_double,
     itemsize,
     lanes_of,
@@ -38,7 +35,6 @@ from backproof.kernels.cpu.quotient import scaled
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
 
 INFINITY = np.inf
-LINE = 64  # bytes of a line of the cache, and of two vectors
 
 
 @compiled()
@@ -77,70 +73,6 @@ def top_of(like: Any, x: Any, n: int) -> tuple[float, float, int, float]:
 
 
 @compiled()
-def sum_others(
-    like: Any, x: Any, n: int, top: float, second: float, place: int, e: Any, keep: bool, ahead: int, out: Any
-) -> tuple[float, float]:
-    """s, by exact_sum, and in double precision what its rounding took.
-
-    Exponentials go to e[0:] vector by vector, the overlapping last one behind the others.
-
-    `ahead`: how far from here the next row lies; it is asked for meanwhile, as this sweep computes and does not wait for memory.
-    """
-    width = lanes_of(like)
-    if not is_double(like) and second - top < LOWEST and not keep:
-        return 0.0, 0.0
-    tops = every(like, top)
-    high, low = fixed_point(total(exponentials(like, every(like, second), tops)) / width)
-    highs, lows = every(like, high), every(like, low)
-    extra, fine_extra = added_by_largest(high, low)
-    upper, lower, fine_upper, fine_lower = 0, 0, 0, 0
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        count, fine = every(like, 0.0), every(like, 0.0)
-        for i in range(start, stop - width + 1, width):
-            row = exponentials(like, wide(load(x, i)), tops)
-            fetch(x, ahead + i)
-            fetch_to_write(out, i)
-            if keep:
-                store(e, i, row)
-            raised = row + highs
-            count = add_bits(count, raised)
-            if is_double(like):
-                fine = add_bits(fine, (row - (raised - highs)) + lows)
-        rest, known = (stop - start) % width, 0
-        if rest > 0:
-            row = exponentials(like, wide(load(x, n - width)), tops)
-            if keep:
-                store(e, stop - rest, row)
-            row = last_lanes(row, rest, every(like, 1.0))
-            raised = row + highs
-            count = add_bits(count, raised)
-            if is_double(like):
-                fine = add_bits(fine, (row - (raised - highs)) + lows)
-            known = width - rest
-        numbers = stop - start + known
-        known += 1 if place == start else 0
-        here = total_bits(count) - numbers * bits(high) - known * extra
-        upper += here >> 32
-        lower += here & 0xFFFFFFFF
-        if is_double(like):
-            here = total_bits(fine) - numbers * bits(low) - known * fine_extra
-            fine_upper += here >> 32
-            fine_lower += here & 0xFFFFFFFF
-    if not is_double(like) and second - top < LOWEST:
-        return 0.0, 0.0
-    return sum_of(like, high, low, upper, lower, fine_upper, fine_lower)
-
-
-@compiled()
-def kept_at(like: Any, e: Any, n: int, y: int) -> int:
-    """Where sum_others has put the exponential of class y."""
-    width = lanes_of(like)
-    whole = n // width * width
-    return y if y < whole else whole + y - (n - width)
-
-
-@compiled()
 def write_scaled(
     like: Any, x: Any, n: int, top: float, share: float, rest: float, e: Any, kept: bool, out: Any, past: bool
 ) -> None:  # fmt: skip
@@ -148,7 +80,7 @@ def write_scaled(
     width = lanes_of(like)
     tops, shares, rests = every(like, top), every(like, share), every(like, rest)
     if kept:  # the last vector first: what overlaps is then written once more
-        store(out, n - width, scaled(like, load_wide(e, n // width * width - (0 if n % width else width), x), shares, rests))
+        store(out, n - width, scaled(like, load_wide(e, n - width, x), shares, rests))
         begin = 0
         if past:
             store(out, 0, scaled(like, load_wide(e, 0, x), shares, rests))

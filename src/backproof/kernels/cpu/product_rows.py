@@ -19,6 +19,7 @@ from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu.exponential import exponentials
 from backproof.kernels.cpu.integers import fixed_points
 from backproof.kernels.cpu.lanes import (
+    at,
     every,
     every_narrow,
     is_double,
@@ -27,9 +28,10 @@ from backproof.kernels.cpu.lanes import (
     last_lanes,
     two_largest,
 )
+from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.short_rows import panel
 from backproof.kernels.cpu.signed_sum import HUGE, signed_sum, term
-from backproof.kernels.cpu.single_row import softmax_row_in_single
+from backproof.kernels.cpu.single_row import softmax_rows_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
@@ -127,20 +129,27 @@ def log_softmax_row(like: Any, log_h: Any, u: Any, n: int, out: Any, work: Any) 
 
 
 @compiled()
-def one_row(
-    like: Any, kind: int, h: Any, u: Any, n: int, out: Any, ahead_h: int, ahead_u: int, past: bool, work: Any
+def product_rows(
+    like: Any, kind: int, h: Any, ho: int, hi: int, u: Any, uo: int, ui: int, out: Any, oo: int, oi: int, inner: int, n: int,
+    first: int, last: int, far: bool, past: bool, work: Any,
 ) -> None:  # fmt: skip
-    if kind == LOG_SOFTMAX:
-        log_softmax_row(like, h, u, n, out, work)
-    elif is_double(like):
-        softmax_row_in_double(like, h, u, n, out)
-    else:
-        softmax_row_in_single(like, h, u, n, out, ahead_h, ahead_u, past, work)
+    """The rows first to last - 1, whose classes lie next to each other."""
+    if kind == SOFTMAX and not is_double(like):
+        softmax_rows_in_single(like, h, ho, hi, u, uo, ui, out, oo, oi, inner, n, first, last, far, past, work)
+        return
+    for r in range(first, last):
+        row, other, to = (
+            at(h, offset_of(r, inner, ho, hi)), at(u, offset_of(r, inner, uo, ui)), at(out, offset_of(r, inner, oo, oi))
+        )  # fmt: skip
+        if kind == SOFTMAX:
+            softmax_row_in_double(like, row, other, n, to)
+        else:
+            log_softmax_row(like, row, other, n, to, work)
 
 
 @compiled()
-def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) -> Any:
-    """<h, u - centre> or the sum of u lane by lane, for less numbers than a row has lanes, in any order.
+def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) -> tuple[Any, Any]:
+    """<h, u - centre> or the sum of u lane by lane in two words, for less numbers than a row has lanes, in any order.
 
     As signed_sum has it, but so few numbers, in units 16 and then 64 times as large, can be added as they are: exactly.
     """
@@ -159,7 +168,8 @@ def lane_sums(like: Any, h: Any, u: Any, n: int, products: bool, centre: Any) ->
         part = (row + high) - high
         sums += part
         fine += ((row - part) + low) - low
-    return where_greater(every(like, HUGE), largest, sums + fine, plain)
+    bound = every(like, HUGE)
+    return where_greater(bound, largest, sums, plain), where_greater(bound, largest, fine, every(like, 0.0))
 
 
 @compiled()
@@ -171,7 +181,7 @@ def log_softmax_panel(like: Any, log_h: Any, u: Any, n: int, work: Any) -> None:
         one = larger(load(log_h, c * width), one)
     top, nothing = wide(one), every(like, 0.0)
     if is_double(like):
-        sums, rests = lane_sums(like, u, u, n, False, nothing), nothing
+        sums, rests = lane_sums(like, u, u, n, False, nothing)
     else:
         sums, rests = nothing, nothing
         for c in range(n):
@@ -214,7 +224,9 @@ def softmax_panel(like: Any, h: Any, u: Any, n: int, room: Any) -> None:
         beside = where_greater(row, one, other, where_equal(row, one, larger(other, beside), beside))
         one = larger(row, one)
     centre, nothing = wide(beside), every(like, 0.0)
-    mass = lane_sums(like, h, h, n, False, nothing)
-    mean = lane_sums(like, h, u, n, True, centre) / where_equal(mass, nothing, every(like, 1.0), mass)
+    mass, mass_rest = lane_sums(like, h, h, n, False, nothing)
+    sums, rest = lane_sums(like, h, u, n, True, centre)
+    mass += mass_rest
+    mean = (sums + rest) / where_equal(mass, nothing, every(like, 1.0), mass)
     for c in range(n):
         store(u, c * width, wide(load(h, c * width)) * (wide(load(u, c * width)) - centre - mean))

@@ -1,4 +1,4 @@
-"""The product with softmax's Jacobian in single precision: two sweeps, g_i = h_i (u_i - v), v = <h, u> / <h, 1>.
+"""The product with softmax's Jacobian in single precision, row after row: g_i = h_i (u_i - v), v = <h, u> / <h, 1>.
 
 The sums are of u - u_0 in double precision, so that a constant u leaves exactly 0. Results are formed in single precision with v
 in two words: v = a + b, a rounded, and g_i = h_i (u_i - a) - h_i b in a fused operation. With r = 2^-24 the rounding of u_i - a
@@ -21,11 +21,12 @@ from numba import types
 from backproof.kernels.compiled import compiled, get, intrinsic, put
 from backproof.kernels.cpu.exponential import fused
 from backproof.kernels.cpu.lanes import (
+    LINE,
     address,
+    at,
     every,
     every_narrow,
     fetch,
-    fetch_to_write,
     itemsize,
     lanes_of,
     larger,
@@ -34,12 +35,9 @@ from backproof.kernels.cpu.lanes import (
     store_past,
     two_largest,
 )
-from backproof.kernels.cpu.long_rows import LINE
 from backproof.kernels.rows import Row, load, store, total, wide
 
-LONGEST = 1 << 16  # classes above which the second cache does not hold a row of each array: not the next row is asked for ...
-NEXT = 1 << 10  # ... but what is needed soon
-NEAR = 1 << 12  # classes up to which a row's output finds room in the second cache beside all else
+SOON = 1024  # numbers that are asked for before they are needed
 
 
 @intrinsic
@@ -76,82 +74,102 @@ def narrowed(typingctx: Any, number: Any) -> Any:
 
 
 @compiled()
-def moments(
-    like: Any, h: Any, u: Any, n: int, at: float, ahead_h: int, ahead_u: int, near: Any, past: bool
+def two_rows(
+    like: Any, n: int, h: Any, u: Any, centre: float, read: bool, far: bool,
+    h_before: Any, u_before: Any, base: float, first: float, rest: float, out: Any, write: bool, past: bool, work: Any,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """<h, u - at>, <h, 1> and the largest h; asks for what lies `ahead` meanwhile (0: for nothing)."""
+    """If `read`: <h, u - centre>, <h, 1> and the largest h of a row; if `write`: the product of the row before, to out.
+
+    `far`: the rows are not in the cache yet. `past`: out is written past the caches; but no line of it both so and otherwise.
+    """
     width = lanes_of(like)
-    centre, zero = every(like, at), every(like, 0.0)
+    centres, zero = every(like, centre), every(like, 0.0)
     sums, mass, one = zero, zero, every_narrow(like, -np.inf)
-    if ahead_h == 0:  # a loop of its own: asking takes a quarter of its time
-        for i in range(0, n - width + 1, width):
+    bases, firsts, rests = every_narrow(like, base), every_narrow(like, first), every_narrow(like, rest)
+    begin, final = 0, n // width * width - width
+    edge = pointer(address(work), like)
+    if write:  # what the last vector needs may be written over by the others
+        store(edge, width, slopes(load(h_before, n - width), load(u_before, n - width), bases, firsts, rests))
+        if past:
+            store(edge, 0, slopes(load(h_before, 0), load(u_before, 0), bases, firsts, rests))
+            begin = (-address(out) & (LINE - 1)) // itemsize(like)
+            final = begin + (n - begin) // width * width - width
+    for i in range(0, n - width + 1, width):
+        if read:
             narrow = load(h, i)
             row = wide(narrow)
             one = larger(narrow, one)
-            sums += row * (wide(load(u, i)) - centre)
+            sums += row * (wide(load(u, i)) - centres)
             mass += row
-    else:
-        for i in range(0, n - width + 1, width):
-            narrow = load(h, i)
-            row = wide(narrow)
-            one = larger(narrow, one)
-            sums += row * (wide(load(u, i)) - centre)
-            mass += row
-            fetch(h, ahead_h + i)
-            fetch(u, ahead_u + i)
-            if not past:
-                fetch_to_write(near, i)
+            if far:
+                fetch(h, i + SOON)
+                fetch(u, i + SOON)
+        if write:
+            if past:
+                j = min(begin + i, final)
+                store_past(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
+            else:
+                store(out, i, slopes(load(h_before, i), load(u_before, i), bases, firsts, rests))
+    if write:
+        if past:
+            for i in range(begin):
+                put(out, i, get(edge, i))
+            for i in range(final + width, n):
+                put(out, i, get(edge, width + i - (n - width)))
+        else:
+            store(out, n - width, load(edge, width))
+    if not read:
+        return 0.0, 0.0, 0.0
     if n % width:
         narrow = load(h, n - width)
         row = last_lanes(wide(narrow), n % width, zero)
         one = larger(narrow, one)
-        sums += row * (wide(load(u, n - width)) - centre)
+        sums += row * (wide(load(u, n - width)) - centres)
         mass += row
     top, _ = two_largest(one, one)
     return total(sums), total(mass), np.float64(top)
 
 
 @compiled()
-def softmax_row_in_single(like: Any, h: Any, u: Any, n: int, out: Any, ahead_h: int, ahead_u: int, past: bool, work: Any) -> None:
-    width = lanes_of(like)
-    near = out if n <= NEAR and not past else u
-    base, first, rest = np.float64(get(u, 0)), 0.0, 0.0
-    if n > LONGEST and ahead_h != 0:
-        ahead_h, ahead_u = NEXT, NEXT
-    confident, again = False, True
-    while again:  # written once: what is called twice is compiled twice
-        sums, mass, top = moments(like, h, u, n, base, ahead_h, ahead_u, near, past)
-        mean = sums / mass if mass != 0.0 else sums
-        again = top > 0.5 * mass and not confident
-        if again:
-            confident, k = True, 0
-            while get(h, k) != top and k < n - 1:
-                k += 1
-            again = base != np.float64(get(u, k))
-            base = np.float64(get(u, k))
-    if confident:
-        first = narrowed(mean)
-        rest = mean - first
-    else:
-        start = base
-        base = narrowed(start + mean)
-        rest = (start - base) + mean
-    bases, firsts, rests = every_narrow(like, base), every_narrow(like, first), every_narrow(like, rest)
-    last = slopes(load(h, n - width), load(u, n - width), bases, firsts, rests)
-    if not past:
-        for i in range(0, n - width + 1, width):
-            store(out, i, slopes(load(h, i), load(u, i), bases, firsts, rests))
-        store(out, n - width, last)
-        return
-    begin = (-address(out) & (LINE - 1)) // itemsize(like)
-    # from the end on, which the second cache still holds; no line is written both past the caches and to them
-    stored = begin + (n - begin) // width * width
-    for i in range(stored - width, begin - 1, -width):
-        store_past(out, i, slopes(load(h, i), load(u, i), bases, firsts, rests))
-    edge = pointer(address(work), like)
-    store(edge, 0, slopes(load(h, 0), load(u, 0), bases, firsts, rests))
-    for i in range(begin):
-        put(out, i, get(edge, i))
-    store(edge, 0, last)
-    for i in range(stored, n):
-        put(out, i, get(edge, i - (n - width)))
+def softmax_rows_in_single(
+    like: Any, h: Any, ho: int, hi: int, u: Any, uo: int, ui: int, out: Any, oo: int, oi: int, inner: int, n: int,
+    first_row: int, last_row: int, far: bool, past: bool, work: Any,
+) -> None:  # fmt: skip
+    """Each row's sums are formed while the row before is written."""
+    base, first, rest = 0.0, 0.0, 0.0
+    waiting = False
+    h_before, u_before, target_before = h, u, out
+    outer, place = first_row // inner, first_row % inner  # counted on: a division takes as long as a short row
+    for r in range(first_row, last_row + 1):
+        read = r < last_row
+        row, other, target = h_before, u_before, target_before
+        if read:
+            row, other = at(h, outer * ho + place * hi), at(u, outer * uo + place * ui)
+            target = at(out, outer * oo + place * oi)
+        start = np.float64(get(other, 0))
+        centre, confident, again = start, False, True
+        mean = 0.0
+        while again:  # written once: what is called twice is compiled twice
+            sums, mass, top = two_rows(
+                like, n, row, other, centre, read, far and not confident,
+                h_before, u_before, base, first, rest, target_before, waiting, past, work,
+            )  # fmt: skip
+            waiting = False
+            mean = sums / mass if mass != 0.0 else sums
+            again = read and top > 0.5 * mass and not confident
+            if again:
+                confident, k = True, 0
+                while get(row, k) != top and k < n - 1:
+                    k += 1
+                again = centre != np.float64(get(other, k))
+                centre = np.float64(get(other, k))
+        if confident:
+            base, first = centre, narrowed(mean)
+            rest = mean - first
+        else:
+            base, first = narrowed(centre + mean), 0.0
+            rest = (centre - base) + mean
+        waiting, h_before, u_before, target_before = True, row, other, target
+        place += 1
+        if place == inner:
+            outer, place = outer + 1, 0

@@ -12,8 +12,8 @@ from backproof.kernels.cpu.refined import refined
 from backproof.kernels.rows import panel_width
 
 LARGE = 16 << 20  # bytes of output that the caches would not hold until they are read; they go past them ...
-ERROR = {4: 2.0**-38, 8: 1.1 * 2.0**-53}  # of an exponential, by the bytes of a number
-LONG = 4096  # ... from rows of so many classes on
+ERROR = {4: 2.0**-37, 8: 1.1 * 2.0**-53}  # of an exponential, by the bytes of a number
+LONG = 256  # ... from rows of so many classes on
 
 
 def softmax(z: Array, axis: int, out: Array) -> None:
