@@ -37,6 +37,7 @@ LEVELS = [
     ["progress"],
     ["resuming"],
     ["training"],
+    ["report"],
     ["job"],
     ["runs"],
     ["terminal"],
