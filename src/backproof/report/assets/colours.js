@@ -30,32 +30,34 @@
     return tables[scheme];
   };
 
-  backproof.shade = (value, limit) => {
+  // The place of a number in the palette; a power below 1 strengthens small ones.
+  backproof.shade = (value, limit, power = 1) => {
     const share = limit > 0 ? Math.max(-1, Math.min(1, value / limit)) : 0;
-    return Math.round(((share + 1) / 2) * STEPS);
+    return Math.round(((power === 1 ? share : Math.sign(share) * Math.abs(share) ** power) + 1) * (STEPS / 2));
   };
 
   // Whether black is read better than white on it.
   backproof.bright = (word) => 0.299 * (word & 255) + 0.587 * ((word >> 8) & 255) + 0.114 * ((word >> 16) & 255) > 140;
 
   // The scale as a strip with its numbers.
-  backproof.scale = (limit, sequential = false) => {
+  backproof.scale = (limit, { sequential = false, power = 1 } = {}) => {
     const holder = backproof.make("div", { class: "scale", role: "img" });
     const strip = backproof.make("canvas", { width: 256, height: 1 });
     const texts = [0, 1, 2].map(() => backproof.make("span"));
     holder.append(strip, backproof.make("div", { class: "figures" }, ...texts));
-    holder.show = (largest) => {
+    const show = () => {
       const context = strip.getContext("2d");
       const image = context.createImageData(256, 1);
       const words = new Uint32Array(image.data.buffer);
       const table = backproof.palette();
-      for (let i = 0; i < 256; i++) words[i] = table[Math.round(sequential ? STEPS / 2 + (i / 255) * (STEPS / 2) : (i / 255) * STEPS)];
+      for (let i = 0; i < 256; i++) words[i] = table[backproof.shade(sequential ? i / 255 : i / 127.5 - 1, 1, power)];
       context.putImageData(image, 0, 0);
-      const ends = sequential ? [0, largest / 2, largest] : [-largest, 0, largest];
+      const ends = sequential ? [0, limit / 2, limit] : [-limit, 0, limit];
       ends.forEach((end, i) => (texts[i].textContent = backproof.format(end, 3)));
       holder.setAttribute("aria-label", `Colours from ${texts[0].textContent} to ${texts[2].textContent}`);
     };
-    holder.show(limit);
+    show();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
     return holder;
   };
 }

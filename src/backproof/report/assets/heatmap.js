@@ -17,5 +17,5 @@ backproof.pictures.heatmap = (figure, data) => {
     },
   });
   const sequential = values.every((value) => !(value < 0));
-  stage.append(make("div", { class: "controls" }, backproof.scale(limit, sequential), make("span", { class: "gap" }), ...maps.controls), readout);
+  stage.append(make("div", { class: "controls" }, backproof.scale(limit, { sequential }), make("span", { class: "gap" }), ...maps.controls), readout);
 };

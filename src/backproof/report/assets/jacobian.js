@@ -3,7 +3,7 @@ backproof.pictures.jacobian = (figure, stored) => {
   const { make, format } = backproof;
   const entries = backproof.entries(stored);
   const stage = figure.querySelector(".stage");
-  const state = { own: false };
+  const state = { own: false, power: 1 };
   let maps = null;
 
   const top = make("div", { class: "controls" });
@@ -20,21 +20,28 @@ backproof.pictures.jacobian = (figure, stored) => {
     legend();
     maps.redraw();
   });
+  const stronger = make("input", { type: "checkbox" });
+  stronger.addEventListener("change", () => {
+    state.power = stronger.checked ? 0.35 : 1;
+    legend();
+    maps.redraw();
+  });
   const gap = make("span", { class: "gap" });
 
   const legend = () => {
     const { limit, gap: largest, wrong } = entries.one;
-    const parts = [backproof.scale(limit)];
-    if (state.own) parts.push(make("span", { class: "small muted" }, "difference:"), backproof.scale(largest));
+    const parts = [backproof.scale(limit, state)];
+    if (state.own) parts.push(make("span", { class: "small muted" }, "difference:"), backproof.scale(largest, state));
     if (wrong.some(Boolean)) parts.push(make("span", { class: "small" }, make("span", { class: "outlined" }), "wrong"));
-    bottom.replaceChildren(...parts, make("span", { class: "gap" }), make("label", { class: "switch" }, own, "Difference on its own scale"));
+    const switches = [[stronger, "Strengthen small values"], [own, "Difference on its own scale"]];
+    bottom.replaceChildren(...parts, make("span", { class: "gap" }), ...switches.map(([box, text]) => make("label", { class: "switch" }, box, text)));
   };
 
   const build = () => {
     const one = entries.one;
     maps?.remove();
     maps = backproof.maps(holder, {
-      rows: one.high, columns: one.wide, wrong: one.wrong, unknown: one.unknown, point: (cell) => entries.point(cell),
+      rows: one.high, columns: one.wide, wrong: one.wrong, unknown: one.unknown, point: (cell) => entries.point(cell), power: () => state.power,
       label: one.whole ? `${one.rows} outputs by ${one.columns} inputs` : `in the shape of ${one.rows === 1 ? one.name : "the output"}`,
       maps: [
         { name: "Numerical", values: one.numerical, limit: () => one.limit },

@@ -1,8 +1,8 @@
 // Heat maps of one shape side by side, with one view: what is zoomed or pointed at in one is in all.
 //
-// backproof.maps(stage, {rows, columns, label, maps: [{name, values, limit}], wrong, unknown, point}) -> {show(cell), redraw(), ...}
+// backproof.maps(stage, {rows, columns, label, maps: [{name, values, limit}], wrong, unknown, point, power}) -> {show(cell), redraw(), ...}
 // values: numbers row by row; limit(): the number with the strongest colour; wrong, unknown: a byte a cell, outlined and grey;
-// point(cell): called when a cell is pointed at, by pointer, tap or arrow keys.
+// power(): below 1 strengthens the colours of small numbers. point(cell): called when a cell is pointed at, by pointer, tap or arrow keys.
 {
   const ROOM = 60; // pixels of a cell at the closest
   const { make, format, colour } = backproof;
@@ -51,6 +51,8 @@
     const [left, right] = edges(firstColumn, view.x, 1 / wide, border + halo);
     const [above, below] = edges(firstRow, view.y, 1 / high, border + halo);
     const many = wide < 1 || high < 1; // several cells share a pixel: a wrong one stands for all
+    // around cells of a pixel or two there is no room for outlines: where many are wrong, they would be all that is seen
+    const outlined = small >= 3 || grid.share <= 0.05;
     for (let y = 0; y < height; y++) {
       const start = y * width;
       if (!many && y > 0 && firstRow[y] === firstRow[y - 1] && above[y] === above[y - 1] && below[y] === below[y - 1]) {
@@ -73,7 +75,7 @@
         }
         let word = words[cell];
         if (line && (right[x] === 0 || below[y] === 0)) word = ground;
-        if (wrong[cell]) {
+        if (outlined && wrong[cell]) {
           const [u, d] = [cell - columns, cell + columns];
           const r = many ? Math.floor(cell / columns) : row;
           column = cell - r * columns;
@@ -101,8 +103,8 @@
     }
   };
 
-  backproof.maps = (stage, { rows, columns, label, maps, wrong, unknown, point, numbers = (value) => format(value, 3) }) => {
-    const grid = { rows, columns, wrong };
+  backproof.maps = (stage, { rows, columns, label, maps, wrong, unknown, point, power = () => 1 }) => {
+    const grid = { rows, columns, wrong, share: wrong.reduce((sum, bad) => sum + bad, 0) / wrong.length };
     const view = { x: 0, y: 0, columns, rows, zoom: 1 };
     let at = -1;
     const holder = make("div", { class: maps.length > 1 ? "maps" : "maps single" });
@@ -115,18 +117,22 @@
         "aria-label": `${name}, ${label}. Arrow keys go from entry to entry.`,
       });
       holder.append(make("div", { class: "map", style: `max-width: ${few}px` }, make("p", { class: "name" }, name), plot));
-      const one = { plot, values, limit, image: null, words: new Uint32Array(rows * columns), key: "" };
+      const one = { plot, values, limit, image: null, words: new Uint32Array(rows * columns), colours: "", key: "" };
       const tall = (width) => Math.max(36, Math.min(width * 1.1, (width * rows) / columns));
       one.surface = backproof.surface(plot, tall, (context, width, height, ratio) => {
         const { canvas } = one.surface;
-        const key = [canvas.width, canvas.height, view.x, view.y, view.columns, limit(), backproof.dark()].join();
-        if (key !== one.key) {
+        const colours = [limit(), power(), backproof.dark()].join();
+        if (colours !== one.colours) {
           const table = backproof.palette();
           const grey = backproof.word(colour("line"));
-          const largest = limit();
+          const [largest, exponent] = [limit(), power()];
           for (let i = 0; i < values.length; i++) {
-            one.words[i] = unknown[i] || !Number.isFinite(values[i]) ? grey : table[backproof.shade(values[i], largest)];
+            one.words[i] = unknown[i] || !Number.isFinite(values[i]) ? grey : table[backproof.shade(values[i], largest, exponent)];
           }
+          one.colours = colours;
+        }
+        const key = [colours, canvas.width, canvas.height, view.x, view.y, view.columns].join();
+        if (key !== one.key) {
           if (!one.image || one.image.width !== canvas.width || one.image.height !== canvas.height) {
             one.image = context.createImageData(canvas.width, canvas.height);
           }
@@ -150,7 +156,7 @@
           for (let c = Math.floor(view.x); c < Math.min(columns, view.x + view.columns); c++) {
             const cell = r * columns + c;
             context.fillStyle = backproof.bright(one.words[cell]) ? "#14171a" : "#ffffff";
-            context.fillText(unknown[cell] ? "?" : numbers(one.values[cell]), (c - view.x + 0.5) * wide, (r - view.y + 0.5) * high, wide - 8);
+            context.fillText(unknown[cell] ? "?" : format(one.values[cell], 3), (c - view.x + 0.5) * wide, (r - view.y + 0.5) * high, wide - 8);
           }
         }
       }

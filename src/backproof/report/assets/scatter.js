@@ -7,7 +7,7 @@ backproof.pictures.scatter = (figure, stored) => {
   const legend = make("div", { class: "controls small" });
   stage.append(legend, plot);
   let plane = null;
-  let dots = null;
+  let dots = [];
 
   const span = (one) => {
     let low = 0;
@@ -39,7 +39,6 @@ backproof.pictures.scatter = (figure, stored) => {
   const take = () => {
     one = entries.one;
     one.span ??= span(one);
-    dots = null;
     const key = (name, text, style = "dot") => make("span", {}, make("span", { class: `mark ${style}`, style: `--mark: var(--${name})` }), text);
     const parts = [key("series-1", "right"), key("series-2", "wrong", "square"), key("muted", "y = x", "line")];
     if (one.factor !== null && one.factor !== 1) parts.push(key("series-2", `y = ${format(one.factor, 4)} x`, "line dashed"));
@@ -61,27 +60,42 @@ backproof.pictures.scatter = (figure, stored) => {
     dots = [...taken.values()];
   };
 
-  const surface = backproof.surface(plot, (width) => Math.min(width, 440), (context, width, height) => {
+  // The points on a canvas of their own: it is made anew when they change, not when another entry is pointed at.
+  const layer = make("canvas");
+  const dotted = (width, height, ratio) => {
+    layer.width = Math.round(width * ratio);
+    layer.height = Math.round(height * ratio);
+    const context = layer.getContext("2d");
+    context.scale(ratio, ratio);
+    const crowd = dots.length > 3000;
+    for (const { x, y, bad, cell } of dots) {
+      context.strokeStyle = context.fillStyle = bad ? wrongs : rights;
+      context.lineWidth = 1.5;
+      bars(context, x, y, cell);
+      if (crowd) context.fillRect(x - 1, y - 1, 2, 2);
+      else if (bad) context.fillRect(x - 3, y - 3, 6, 6);
+      else {
+        context.beginPath();
+        context.arc(x, y, 3, 0, 7);
+        context.stroke();
+      }
+    }
+  };
+
+  let [rights, wrongs, key] = ["", "", ""];
+  const surface = backproof.surface(plot, (width) => Math.min(width, 440), (context, width, height, ratio) => {
     plane = backproof.plane(context, width, height, { x: one.span, y: one.span, xLabel: "numerical", yLabel: "yours" });
-    const key = [width, height, entries.chosen].join();
-    if (surface.key !== key || !dots) {
+    const now = [width, height, ratio, entries.chosen, backproof.dark()].join();
+    if (now !== key) {
+      key = now;
+      [rights, wrongs] = [colour("series-1"), colour("series-2")];
       collect();
-      surface.key = key;
+      dotted(width, height, ratio);
     }
     plane.clip(() => {
       line(context, 1, "muted", []);
       if (one.factor !== null && one.factor !== 1) line(context, one.factor, "series-2", [6, 4]);
-      for (const { x, y, bad, cell } of dots) {
-        context.strokeStyle = context.fillStyle = colour(bad ? "series-2" : "series-1");
-        context.lineWidth = 1.5;
-        bars(context, x, y, cell);
-        if (bad) context.fillRect(x - 3, y - 3, 6, 6);
-        else {
-          context.beginPath();
-          context.arc(x, y, 3, 0, 7);
-          context.stroke();
-        }
-      }
+      context.drawImage(layer, 0, 0, width, height);
       const { cell } = entries;
       if (cell < 0 || one.unknown[cell]) return;
       context.strokeStyle = colour("accent");
@@ -108,7 +122,6 @@ backproof.pictures.scatter = (figure, stored) => {
   };
 
   const follow = (event) => {
-    if (!dots) return;
     const [x, y] = backproof.place(surface.canvas, event);
     let best = null;
     let near = 24 ** 2;
