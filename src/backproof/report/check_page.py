@@ -22,7 +22,7 @@ _CODE = re.compile(r"[\w.]+ = ")  # a cure that can be typed as it stands
 
 _LEADS = {
     "wrong": "",
-    "right": "everything that was compared agrees with the numerical derivative, to within its error bar",
+    "right": "everything that was compared is right, to within the error bars of the numerical derivative",
     "unsure": "the numerical derivative is not accurate enough here to decide",
 }
 
@@ -72,8 +72,8 @@ def _cause(finding: Finding) -> Section:
             *(element("div", element("h3", head), mathml(tex), class_=f"card {kind}") for head, kind, tex in pair),
             class_="pair",
         )
-        letters = f"g is the upstream gradient, dx what the backward returns. {known.letters}"
-        body += element("p", letters.strip(), class_="muted small")
+        letters = " ".join([*_letters(known.should + known.have), known.letters]).strip()
+        body += element("p", letters, class_="muted small") if letters else NOTHING
     if finding.fix:
         body += element("h3", "How to mend it")
         body += copyable(finding.fix) if _CODE.match(finding.fix) else element("p", parts.sentence(finding.fix, finding.name))
@@ -81,9 +81,16 @@ def _cause(finding: Finding) -> Section:
     if numbers:
         body += element("h3", "Evidence") + numbers
     body += _explained(finding.cause)
-    of = f" in the gradient of {finding.name}" if finding.name else ""
+    of = f" ({finding.name})" if finding.name else ""
     head = "Not a bug: " if finding.is_note else "The cause: "
     return Section(f"{head}{finding.cause}{of}", body)
+
+
+def _letters(tex: str) -> list[str]:
+    """What g and dx are, where they occur."""
+    upstream = ["g is the upstream gradient."] if re.search(r"(?<![A-Za-z])g(?![A-Za-z])", tex) else []
+    returned = re.search(r"(?<![A-Za-z])d[abxz](?![A-Za-z])", tex)
+    return [*upstream, f"{returned[0]} is what the backward returns."] if returned else upstream
 
 
 def _explained(cause: str) -> Html:
