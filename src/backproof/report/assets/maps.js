@@ -203,8 +203,9 @@
     const show = (cell) => {
       at = cell;
       const [r, c] = [Math.floor(cell / columns), cell % columns];
-      if (c < view.x || c + 1 > view.x + view.columns) view.x = c + 0.5 - view.columns / 2;
-      if (r < view.y || r + 1 > view.y + view.rows) view.y = r + 0.5 - view.rows / 2;
+      // a cell cut by the edge is in view: if the map moved under the pointer, it would never come to rest
+      if (c + 1 <= view.x || c >= view.x + view.columns) view.x = c + 0.5 - view.columns / 2;
+      if (r + 1 <= view.y || r >= view.y + view.rows) view.y = r + 0.5 - view.rows / 2;
       clamp();
       redraw();
     };
