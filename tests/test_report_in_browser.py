@@ -66,6 +66,20 @@ def test_colours_are_symmetric_about_zero(visit, dark):
         assert colour(shown, 0, 0.1, 0.1) == colour(shown, 1, 0.1, 0.1)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_numbers_are_read_well_on_every_colour(visit, dark):
+    shown = visit(checked(3).to_html(), dark=dark)
+    worst = shown.evaluate(
+        """() => Math.min(...[...backproof.palette()].map((word) => {
+          const bytes = [word & 255, (word >> 8) & 255, (word >> 16) & 255].map((v) => v / 255);
+          const light = bytes.map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          return backproof.inkOn(word) === "#000000" ? (light + 0.05) / 0.05 : 1.05 / (light + 0.05);
+        }))"""
+    )
+    assert worst >= 4.5
+
+
 def test_wrong_entries_are_outlined(visit):
     j = np.zeros((5, 5))
     yours = j.copy()

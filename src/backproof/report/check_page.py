@@ -34,9 +34,9 @@ def check_page(report: Report) -> str:
     if first is not None:
         sections.append(_cause(first))
     if shown:
-        sections += [_jacobian(report, shown), _scatter(shown)]
+        sections += [_jacobian(shown), _scatter(shown)]
     if report.comparisons:
-        sections.append(Section("Inputs", parts.inputs(report)))
+        sections.append(Section("Inputs", parts.inputs(report) + _left_out(report, shown)))
     others = [finding for finding in report.findings if finding is not first]
     if others:
         sections.append(Section("Also found", joined(parts.in_brief(finding) for finding in others)))
@@ -106,15 +106,22 @@ def _explained(cause: str) -> Html:
     return element("details", element("summary", f"More about {cause}: the mathematics, code, a real case"), Html(text))
 
 
-def _jacobian(report: Report, shown: list[Comparison]) -> Section:
-    rest = [c.name for c in report.comparisons if c not in shown]
+def _jacobian(shown: list[Comparison]) -> Section:
     caption = (
         "The derivative of each output (rows) with respect to each input (columns): as measured numerically, as your backward "
-        "has it, and the difference. Wrong entries are outlined."
+        "has it, and the difference."
     )
+    if any(c.wrong for c in shown):
+        caption += " Wrong entries are outlined."
     behind = joined(entry_table(c) for c in shown)
-    left = element("p", f"Not drawn, because not formed or too large: {', '.join(rest)}.", class_="muted") if rest else NOTHING
-    return Section("The Jacobian", picture("jacobian", "jacobians", caption, behind, summary="The entries as a table") + left)
+    return Section("The Jacobian", picture("jacobian", "jacobians", caption, behind, summary="The entries as a table"))
+
+
+def _left_out(report: Report, shown: list[Comparison]) -> Html:
+    """Which Jacobians are not to be seen, and why."""
+    names = ", ".join(c.name for c in report.comparisons if all(c is not one for one in shown))
+    words = f"Not drawn, because not formed (large ones are compared along directions) or too large for a page: {names}."
+    return element("p", words, class_="muted small") if names else NOTHING
 
 
 def _scatter(shown: list[Comparison]) -> Section:
