@@ -86,6 +86,7 @@ backproof.pictures.jacobian = (figure, stored) => {
     maps.show(entries.cell);
     read();
   });
+  backproof.recoloured(() => legend());
   build();
   maps.show(entries.cell);
   read();
