@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -45,6 +46,7 @@ CAUSES: dict[str, str] = {
 }
 NOTES = frozenset({"kink", "precision"})
 LARGEST = 1000  # entries of an array that `to_dict` writes out
+KEPT = 2**18  # entries of a Jacobian that a report keeps, 512 x 512
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Comparison:
 
     status: "right", "wrong" or "cannot tell". entries: how many Jacobian entries (or directional products) were compared, and how
     many of them were `wrong` or `undecided`. worst: largest |yours - numerical|, and bar: the error bar there. numerical,
-    analytical (outputs x inputs, flattened) and wrong_cells (bool) are None where the Jacobian was too large to be formed.
+    analytical (outputs x inputs, flattened), wrong_cells (bool) and bars (the error bar of each numerical entry, infinite where it
+    is not known) are None where the Jacobian was too large to be formed.
     """
 
     input: int
@@ -94,6 +97,7 @@ class Comparison:
     numerical: Array | None = None
     analytical: Array | None = None
     wrong_cells: Array | None = None
+    bars: Array | None = None
 
 
 class GradientError(AssertionError):
@@ -149,8 +153,34 @@ class Report:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
+    @overload
+    def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...
+
+    @overload
+    def to_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None: ...
+
+    def to_html(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> str | None:
+        """The report as a page, one HTML file that needs nothing else: written to `path`, or returned where there is none.
+
+        It shows the cause with its formula, the Jacobians as pictures, and what the verdict rests on. Raises `ArgumentError` if
+        `path` is no file that can be written, `OutputExistsError` if it exists and `overwrite` is False.
+
+        >>> import numpy as np, backproof
+        >>> report = backproof.check(np.sin, np.arange(3.0), backward=lambda g, x: g * np.cos(x))
+        >>> report.to_html().splitlines()[0]
+        '<!DOCTYPE html>'
+        """
+        from backproof.report.check_page import check_page
+        from backproof.report.writing import require_file, write
+
+        if path is None:
+            return check_page(self)
+        require_file(path, overwrite)
+        write(path, check_page(self))
+        return None
+
     def _repr_html_(self) -> str:
-        from backproof.gradcheck.html import fragment
+        from backproof.report.fragment import fragment
 
         return fragment(self)
 
