@@ -17,7 +17,7 @@ SOURCE = Path(backproof.__file__).parent
 LEVELS = [
     ["_errors"],
     ["arrays"],
-    ["source"],
+    ["source", "plots"],
     ["kernels"],
     ["functional"],
     ["torch", "jax"],
@@ -35,6 +35,7 @@ LEVELS = [
     ["step", "fullbatch", "export", "doctor"],
     ["examples"],
     ["progress"],
+    ["history"],
     ["resuming"],
     ["training"],
     ["job"],

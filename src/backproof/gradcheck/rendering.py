@@ -65,12 +65,13 @@ def verdict(report: Report) -> str:
 def pictured(report: Report) -> Comparison | None:
     """The comparison that is worth a picture: a wrong one, that of the first finding if it is; None if none was kept."""
     shown = _first(report)
-    kept = [c for c in report.comparisons if c.status == "wrong" and _pictures(c)]
+    kept = [c for c in report.comparisons if c.status == "wrong" and drawable(c)]
     kept.sort(key=lambda c: shown is None or c.input != shown.input)
     return kept[0] if kept else None
 
 
-def _pictures(c: Comparison) -> bool:
+def drawable(c: Comparison) -> bool:
+    """Whether both Jacobians were kept, of one shape, with something in them."""
     if c.numerical is None or c.analytical is None:
         return False
     return c.numerical.ndim == 2 and c.numerical.shape == c.analytical.shape and c.numerical.size > 0
