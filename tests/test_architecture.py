@@ -38,6 +38,7 @@ LEVELS = [
     ["history"],
     ["resuming"],
     ["training"],
+    ["report"],
     ["job"],
     ["runs"],
     ["terminal"],
