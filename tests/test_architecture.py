@@ -26,7 +26,7 @@ LEVELS = [
     ["canonical", "parameters", "schedules"],
     ["objective"],
     ["summary", "curvature"],
-    ["network", "optimisers", "metrics", "calibration"],
+    ["network", "optimisers", "metrics", "calibration", "mistakes"],
     ["gradcheck", "diagnosis", "data", "plan", "choices", "sparse"],
     ["adapters"],
     ["checking"],

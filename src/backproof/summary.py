@@ -35,7 +35,7 @@ class Shown:
         return describe(cast("Network", self))
 
 
-class _Row(NamedTuple):
+class LayerRow(NamedTuple):
     """A layer: its number, what it is, the shape of its output for N examples, how many parameters it has."""
 
     number: str
@@ -50,7 +50,7 @@ def summary(network: Network) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    rows, foot = _rows(network), _foot(network)
+    rows, foot = layer_rows(network), _foot(network)
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("", justify="right")
     table.add_column("layer", footer=foot.layer)
@@ -68,28 +68,29 @@ def html(network: Network) -> str:
     if not network.is_initialised:
         items = "".join(f"<li>{escape(repr(layer))}</li>" for layer in network.layers)
         return f'<div><ol start="0">{items}</ol><p>{escape(_loss(network))}; not initialised</p></div>'
-    head = _html_row(_Row("", "layer", "output", "parameters"), "th")
-    body = "".join(_html_row(row, "td") for row in _rows(network))
+    head = _html_row(LayerRow("", "layer", "output", "parameters"), "th")
+    body = "".join(_html_row(row, "td") for row in layer_rows(network))
     return f"<table><thead>{head}</thead><tbody>{body}</tbody><tfoot>{_html_row(_foot(network), 'th')}</tfoot></table>"
 
 
-def _html_row(row: _Row, cell: str) -> str:
+def _html_row(row: LayerRow, cell: str) -> str:
     cells = zip(("right", "left", "left", "right"), row, strict=True)
     return f"<tr>{''.join(f'<{cell} style=text-align:{side}>{escape(text)}</{cell}>' for side, text in cells)}</tr>"
 
 
-def _rows(network: Network) -> list[_Row]:
+def layer_rows(network: Network) -> list[LayerRow]:
+    """The table without its frame; the network has parameters."""
     counts: dict[str, int] = {}
     for slot in network.layout.slots:
         counts[slot.path[0]] = counts.get(slot.path[0], 0) + slot.stop - slot.start
     return [
-        _Row(str(i), repr(layer), f"({', '.join(['N', *map(str, out_shape)])})", f"{counts.get(str(i), 0):,}")
+        LayerRow(str(i), repr(layer), f"({', '.join(['N', *map(str, out_shape)])})", f"{counts.get(str(i), 0):,}")
         for i, layer, _, out_shape in network.chain.shapes(network.in_shape)
     ]
 
 
-def _foot(network: Network) -> _Row:
-    return _Row("", _loss(network), str(network.dtype), f"{network.layout.size:,}")
+def _foot(network: Network) -> LayerRow:
+    return LayerRow("", _loss(network), str(network.dtype), f"{network.layout.size:,}")
 
 
 def _loss(network: Network) -> str:
