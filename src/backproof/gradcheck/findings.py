@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ CAUSES: dict[str, str] = {
 }
 NOTES = frozenset({"kink", "precision"})
 LARGEST = 1000  # entries of an array that `to_dict` writes out
+KEPT = 2**18  # entries of a Jacobian that a report keeps, 512 x 512
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Comparison:
 
     status: "right", "wrong" or "cannot tell". entries: how many Jacobian entries (or directional products) were compared, and how
     many of them were `wrong` or `undecided`. worst: largest |yours - numerical|, and bar: the error bar there. numerical,
-    analytical (outputs x inputs, flattened) and wrong_cells (bool) are None where the Jacobian was too large to be formed.
+    analytical (outputs x inputs, flattened), wrong_cells (bool) and bars (the error bar of each numerical entry, infinite where it
+    is not known) are None where the Jacobian was too large to be formed.
     """
 
     input: int
@@ -97,6 +100,7 @@ class Comparison:
     numerical: Array | None = None
     analytical: Array | None = None
     wrong_cells: Array | None = None
+    bars: Array | None = None
 
 
 class GradientError(AssertionError):
@@ -163,8 +167,28 @@ class Report:
 
         return draw(self, name)
 
+    def to_html(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> str:
+        """The report as a page: one HTML file that needs nothing else, with the Jacobians as pictures; written to `path` if given.
+
+        Raises `ArgumentError` if `path` is no file that can be written, `OutputExistsError` if it exists and `overwrite` is False.
+
+        >>> import numpy as np, backproof
+        >>> report = backproof.check(np.sin, np.arange(3.0), backward=lambda g, x: g * np.cos(x))
+        >>> report.to_html().splitlines()[0]
+        '<!DOCTYPE html>'
+        """
+        from backproof.report.check_page import check_page
+        from backproof.report.writing import require_file, write
+
+        if path is not None:
+            require_file(path, overwrite)
+        page = check_page(self)
+        if path is not None:
+            write(path, page)
+        return page
+
     def _repr_html_(self) -> str:
-        from backproof.gradcheck.html import fragment
+        from backproof.report.fragment import fragment
 
         return fragment(self)
 

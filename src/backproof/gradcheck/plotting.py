@@ -8,7 +8,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
-from backproof.gradcheck.rendering import drawable, pictured, verdict, wrong_cells
+from backproof.gradcheck.rendering import has_picture, pictured, verdict, wrong_cells
 from backproof.plots.figure import BLUE, DIVERGING, FAINT, INK, ORANGE, Axes, Figure, bare, count, new_figure
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _chosen(report: Report, name: str | None) -> Comparison:
     if name is not None and name not in names:
         raise ArgumentError(f"plot: expected the name of one of the inputs {', '.join(names) or '(none)'}, received {name!r}")
     asked = [c for c in report.comparisons if name in (None, c.name)]
-    found = (pictured(report) if name is None else None) or next((c for c in asked if drawable(c)), None)
+    found = (pictured(report) if name is None else None) or next((c for c in asked if has_picture(c)), None)
     if found is None:
         raise ArgumentError(f"plot: expected a comparison with its Jacobian, received one without ({report.method})")
     return found
@@ -74,7 +74,8 @@ def _scatter(axes: Axes, comparison: Comparison, numerical: Array, yours: Array,
     """Entry by entry, with the line on which they should be: another slope is a constant factor."""
     bare(axes, "entry by entry")
     axes.grid(color="#E4E4E4", linewidth=0.7)
-    bars = getattr(comparison, "bars", None)
+    bars = np.full(numerical.shape, np.nan) if comparison.bars is None else np.asarray(comparison.bars, np.float64)
+    bars = np.where(np.isfinite(bars), bars, np.nan).reshape(-1)  # an infinite one is not known
     finite = np.isfinite(numerical) & np.isfinite(yours)
     if finite.any():
         ends = [float(numerical[finite].min()), float(numerical[finite].max())]
@@ -84,7 +85,7 @@ def _scatter(axes: Axes, comparison: Comparison, numerical: Array, yours: Array,
         at = at[:: max(1, -(-len(at) // _MOST_POINTS))]
         if len(at):
             axes.errorbar(
-                numerical.reshape(-1)[at], yours.reshape(-1)[at], xerr=None if bars is None else np.reshape(bars, -1)[at],
+                numerical.reshape(-1)[at], yours.reshape(-1)[at], xerr=bars[at],
                 fmt=marker, color=colour, markersize=4, linewidth=0.8, label="wrong" if marker == "x" else "right",
             )  # fmt: skip
     axes.set_xlabel("numerical", fontsize=9)

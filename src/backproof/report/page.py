@@ -11,6 +11,9 @@ Within it stand:
   "curves"   {"x": array, "x_label": "epoch", "y_label": "loss", "series": [{"name": "training", "values": array}, ...],
               "log": False, "best": {"x": 37, "label": "best epoch"}}; all but x and series may be left out. A nan is a gap.
               "log" is how the vertical axis begins, where all that is finite is above zero; there is a switch.
+  "heatmap"  {"shape": [rows, columns], "values": array, "name", "row_label", "column_label", "row_names", "column_names"}; the
+              last five may be left out. Blue above zero, orange below.
+  "jacobian", "scatter"   the Jacobians of a check, see `entries.py`.
 
 - `copyable(text)`: lines of code with a button that copies them.
 
@@ -18,7 +21,8 @@ Within it stand:
 int32, uint8, bool): float32 is enough for what is only drawn.
 
 A new kind is a file in `assets/` that sets `backproof.pictures.KIND = (figure, data) => {...}`. `page.js` is what they build upon
-(numbers, formats, colours, a canvas that follows its width and the colour scheme), `plane.js` draws axes.
+(numbers, formats, colours, a canvas that follows its width and the colour scheme), `plane.js` draws axes, `maps.js` linked heat
+maps. What a kind needs of these is in `_NEEDS`.
 """
 
 from __future__ import annotations
@@ -39,6 +43,13 @@ from backproof.report.markup import NOTHING, Html, element, html, joined
 
 _STORED = {"f": ("float32", "float64"), "i": ("int32",), "u": ("uint8", "int32"), "b": ("uint8",)}  # what scripts can read
 
+_NEEDS = {
+    "curves": ("plane",),
+    "heatmap": ("colours", "maps"),
+    "jacobian": ("colours", "maps", "entries"),
+    "scatter": ("plane", "entries"),
+}  # what a kind of picture is built upon, other files of `assets/`
+
 
 @dataclass(frozen=True)
 class Section:
@@ -52,7 +63,9 @@ def page(title: str, sections: Sequence[Section], data: Mapping[str, Any], *, le
     """The whole file. `lead` stands above the sections, with the page's only h1; `footer` below them."""
     body = joined(_section(section) for section in sections)
     kinds = list(dict.fromkeys(re.findall(r'data-picture="(\w+)"', body)))
-    script = "\n".join(asset(f"{name}.js") for name in ["page", *(["plane"] if kinds else []), *kinds])
+    script = "\n".join(
+        asset(f"{name}.js") for name in dict.fromkeys(["page", *(n for kind in kinds for n in _NEEDS.get(kind, ())), *kinds])
+    )
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
     head = element(
@@ -77,13 +90,14 @@ def page(title: str, sections: Sequence[Section], data: Mapping[str, Any], *, le
     return f'<!DOCTYPE html>\n<html lang="en">{head}\n<body>{joined(parts)}</body></html>\n'
 
 
-def picture(kind: str, source: str, caption: object, behind: Html, *, summary: str = "The numbers as a table") -> Html:
+def picture(kind: str, source: str, caption: object, behind: Html = NOTHING, *, summary: str = "The numbers as a table") -> Html:
     """A figure that a script fills; without scripts, its caption and the table behind it are still there."""
+    table = element("details", element("summary", summary), behind) if behind else NOTHING
     return element(
         "figure",
         element("figcaption", caption),
-        element("div", element("noscript", "This picture needs JavaScript; the table below has its numbers."), class_="stage"),
-        element("details", element("summary", summary), behind),
+        element("div", element("noscript", "This picture needs JavaScript; its numbers are in the table."), class_="stage"),
+        table,
         data_picture=kind,
         data_source=source,
     )

@@ -105,7 +105,7 @@ backproof.pictures.curves = (figure, data) => {
       context.fillStyle = colour("muted");
       context.textAlign = onLeft ? "right" : "left";
       context.textBaseline = "top";
-      context.fillText(`${data.best.label ?? "best"} ${format(data.best.x)}`, at + (onLeft ? -6 : 6), plane.box.top + 2);
+      context.fillText(`${data.best.label ?? "best"} ${format(data.best.x)}`, at + (onLeft ? -6 : 6), plane.box.top - (data.y_label ? 18 : -2));
     }
     context.lineJoin = "round";
     plane.clip(() => {

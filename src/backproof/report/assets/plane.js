@@ -30,7 +30,7 @@
     const muted = backproof.colour("muted");
     const line = backproof.colour("line");
     context.font = "12px system-ui, sans-serif";
-    const rows = Math.max(2, Math.round(height / 55));
+    const rows = Math.max(2, Math.round(height / 40));
     const yTicks = log ? backproof.logTicks(y[0], y[1], rows) : backproof.ticks(y[0], y[1], rows);
     const labels = yTicks.map((value) => backproof.format(value, 4));
     const left = Math.ceil(Math.max(20, ...labels.map((text) => context.measureText(text).width))) + 12;
