@@ -15,6 +15,7 @@ from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.sparse import SparseRows
 
+HEAD_START = 2.0  # seconds
 EXAMPLES = 4096  # the data rules look at so many at most
 
 
@@ -22,9 +23,9 @@ EXAMPLES = 4096  # the data rules look at so many at most
 class Doctor:
     """Watches a run of `train(..., doctor=Doctor())`; what it says comes with the records, as `Record.remarks`.
 
-    sample : examples that are looked at, always the same. share : of the time that training takes, what looking at the
-    network may take: a look is put off until so much time has passed. `vitals` holds all looks, for pictures and for rules of your
-    own. The data are looked at once, before the first step.
+    sample : examples that are looked at, always the same. share : of the time that training takes, what looking at the network may
+    take: a look is put off until so much time has passed (two seconds more than it has, so that short runs are looked at, too).
+    `vitals` holds all looks, for pictures and for rules of your own. The data are looked at once, before the first step.
 
     >>> Doctor(sample=64).vitals
     []
@@ -72,7 +73,7 @@ class Doctor:
         held.extend([] if validation_loss is None else [validation_loss])
         norms.append(gradient_norm)
         now = time.perf_counter()
-        if self._x is None or (not last and self._spent > self.share * (now - self._started)):
+        if self._x is None or (not last and self._spent > self.share * (HEAD_START + now - self._started)):
             return ()
         layers = measure(network, self._x, gradient, update)
         past = [Prefix(part, len(part)) for part in self._losses]

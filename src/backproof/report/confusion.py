@@ -90,4 +90,5 @@ def _table(training: Training) -> Html:
     )  # fmt: skip
     more = len(coding.features) - len(features)
     caption = "Mistakes" + (f" (the first {len(features)} of {len(coding.features):,} features)" if more else " and their features")
-    return table(head, rows, caption, numeric=range(2, len(head)))
+    texts = {*coding.categories, *coding.dates}
+    return table(head, rows, caption, numeric=[k for k, name in enumerate(head) if (k >= 4 and name not in texts) or k in (2, 3)])

@@ -29,6 +29,8 @@ _MEANING = {
     "dead": "Share of a layer's units that give the same for every example: these learn nothing.",
 }
 
+_NO_EPOCH, _NO_LOOK = "Not one epoch was finished.", "Data that are read a piece at a time are not looked into."
+
 
 def training_page(training: Training) -> str:
     """The whole file."""
@@ -36,7 +38,7 @@ def training_page(training: Training) -> str:
     layers = layer_data(training.job.doctor.vitals)
     sections = [
         Section("What the doctor says", _remarks(training)),
-        Section("How it went", _pictures(curves) or element("p", "Not one epoch was finished.")),
+        Section("How it went", _pictures(curves) or element("p", _NO_EPOCH)),
         *class_section(training),
         Section("Can its probabilities be believed?", _reliability(training)),
         mistakes_section(training),
@@ -89,7 +91,7 @@ def _remarks(training: Training) -> Html:
     if found:
         return element("ul", *(element("li", element("strong", f"Epoch {epoch:,}: "), text) for epoch, text in found))
     if not training.job.doctor.vitals:
-        return element("p", "It did not look: the data were read a piece at a time, or no epoch was finished.")
+        return element("p", _NO_LOOK if training.history.epochs else _NO_EPOCH)
     return element("p", "Nothing to remark: no saturation, no dead units, no vanished gradient, no overfitting.")
 
 
@@ -131,7 +133,7 @@ def _reliability(training: Training) -> Html:
 def _layers(training: Training, layers: dict[str, Any]) -> Html:
     vitals, history = training.job.doctor.vitals, training.history
     if not vitals:
-        return element("p", "No look was taken at the layers: the data were read a piece at a time, or no epoch was finished.")
+        return element("p", _NO_LOOK if history.epochs else _NO_EPOCH)
     said = f"Measured on {training.job.doctor.sample:,} examples at most, in {len(vitals):,} of {history.epochs:,} epochs."
     if training.resumed and vitals[0].epoch > 1:
         said += f" The run was resumed: looks before epoch {vitals[0].epoch:,} are not kept."

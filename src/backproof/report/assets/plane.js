@@ -22,7 +22,8 @@
     const factors = last - first <= 3 ? [1, 2, 5] : [1];
     const found = [];
     for (let k = first; k <= last; k += stride) for (const f of factors) found.push(Number(`${f}e${k}`));
-    return found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+    const within = found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+    return within.length < 3 ? backproof.ticks(low, high, count) : within; // less than a decade: round numbers tell more
   };
 
   backproof.plane = (context, width, height, { x, y, log = false, xLabel = "", yLabel = "", whole = false }) => {
