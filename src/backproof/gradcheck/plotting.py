@@ -14,12 +14,15 @@ from backproof.plots.figure import BLUE, DIVERGING, FAINT, INK, ORANGE, Axes, Fi
 if TYPE_CHECKING:
     from backproof.gradcheck.findings import Comparison, Report
 
-_MOST_POINTS = 4000  # of right entries in the scatter; of more a regular part is drawn
+_MOST_POINTS = 4000  # of right entries in the scatter, and of wrong ones; of more a regular part is drawn
+_MOST_EDGES = 8000  # of regions of wrong entries: more would hide what they surround
 
 
 def draw(report: Report, name: str | None = None) -> Figure:
     """The figure of `Report.plot`."""
     comparison = _chosen(report, name)
+    from matplotlib.collections import LineCollection
+
     numerical, yours = np.asarray(comparison.numerical, np.float64), np.asarray(comparison.analytical, np.float64)
     wrong = wrong_cells(comparison)
     with np.errstate(invalid="ignore"):
@@ -28,7 +31,7 @@ def draw(report: Report, name: str | None = None) -> Figure:
     largest = max((float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in (numerical, yours, difference)), default=0.0) or 1.0
     figure = new_figure(13.5, 4.0)
     maps = figure.add_gridspec(1, 4, width_ratios=[1, 1, 1, 1.15])
-    panels = []
+    panels, edges = [], _edges(wrong)
     for k, (title, values) in enumerate((("numerical", numerical), ("yours", yours), ("yours - numerical", difference))):
         axes = figure.add_subplot(maps[0, k])
         image = axes.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
@@ -36,15 +39,14 @@ def draw(report: Report, name: str | None = None) -> Figure:
         axes.set_xlabel("inputs", fontsize=9)
         axes.set_ylabel("outputs" if k == 0 else "", fontsize=9)
         count(axes.xaxis, axes.yaxis)
-        if k:
-            _outline(axes, wrong)
+        if k and edges:
+            axes.add_collection(LineCollection(edges, colors=INK, linewidths=1.2 if max(m, n) <= 50 else 0.5))
         panels.append(axes)
     figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01).ax.tick_params(labelsize=8)
     _scatter(figure.add_subplot(maps[0, 3]), comparison, numerical, yours, wrong)
-    figure.suptitle(
-        f"{verdict(report)}\nJacobian with respect to {comparison.name} ({m} x {n}); {int(wrong.sum()):,} entries wrong, outlined",
-        x=0.01, ha="left", fontsize=11, color=INK, parse_math=False,
-    )  # fmt: skip
+    told = f"Jacobian with respect to {comparison.name} ({m} x {n}); {int(wrong.sum()):,} entries wrong"
+    head = f"{verdict(report)}\n{told}{', outlined' if edges else ''}"
+    figure.suptitle(head, x=0.01, ha="left", fontsize=11, color=INK, parse_math=False)
     return figure
 
 
@@ -59,15 +61,15 @@ def _chosen(report: Report, name: str | None) -> Comparison:
     return found
 
 
-def _outline(axes: Axes, wrong: Array) -> None:
-    """A line around each region of wrong entries."""
-    from matplotlib.collections import LineCollection
-
+def _edges(wrong: Array) -> list[Array]:
+    """The lines around the regions of wrong entries, from (x, y) to (x, y); none where there are too many."""
     framed = np.pad(wrong, 1).astype(np.int8)
     across, down = np.argwhere(np.diff(framed, axis=0)[:, 1:-1]), np.argwhere(np.diff(framed, axis=1)[1:-1])
+    if len(across) + len(down) > _MOST_EDGES:
+        return []
     flat = np.stack([across[:, ::-1] - 0.5, across[:, ::-1] + [0.5, -0.5]], axis=1)
     upright = np.stack([down[:, ::-1] - 0.5, down[:, ::-1] + [-0.5, 0.5]], axis=1)
-    axes.add_collection(LineCollection([*flat, *upright], colors=INK, linewidths=1.2 if max(wrong.shape) <= 50 else 0.5))
+    return [*flat, *upright]
 
 
 def _scatter(axes: Axes, comparison: Comparison, numerical: Array, yours: Array, wrong: Array) -> None:
