@@ -36,8 +36,11 @@
     return Math.round(((power === 1 ? share : Math.sign(share) * Math.abs(share) ** power) + 1) * (STEPS / 2));
   };
 
-  // Whether black is read better than white on it.
-  backproof.bright = (word) => 0.299 * (word & 255) + 0.587 * ((word >> 8) & 255) + 0.114 * ((word >> 16) & 255) > 140;
+  // Black or white, whichever is read better on it: at least 4.5 to 1.
+  backproof.inkOn = (word) => {
+    const linear = [word & 255, (word >> 8) & 255, (word >> 16) & 255].map((v) => (v <= 10 ? v / 3295 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 ? "#000000" : "#ffffff";
+  };
 
   // The scale as a strip with its numbers.
   backproof.scale = (limit, { sequential = false, power = 1 } = {}) => {

@@ -55,10 +55,11 @@ backproof.pictures.jacobian = (figure, stored) => {
       button.addEventListener("click", () => entries.point(entries.next(stride)));
       return button;
     });
-    const shown = one.whole ? "" : `One ${one.rows === 1 ? "output: drawn in the shape of " + one.name : "input: drawn in the shape of the output"}.`;
+    const zooms = maps.controls.length ? " Zoom with + and −, with Ctrl and the wheel, or with two fingers." : "";
+    const shape = one.whole ? "" : `One ${one.rows === 1 ? "output: drawn in the shape of " + one.name : "input: drawn in the shape of the output"}. `;
     top.replaceChildren(
       ...(entries.all.length > 1 ? [make("label", { class: "switch" }, "Gradient of ", chooser)] : []),
-      make("span", { class: "small muted" }, shown), gap, ...(wrong > 1 && wrong < one.wrong.length ? steps : []), ...maps.controls,
+      make("span", { class: "small muted" }, `${shape}Point at an entry, or go with the arrow keys.${zooms}`), gap, ...(wrong > 1 && wrong < one.wrong.length ? steps : []), ...maps.controls,
     );
     legend();
   };
