@@ -80,6 +80,17 @@ def test_numbers_are_read_well_on_every_colour(visit, dark):
     assert worst >= 4.5
 
 
+def test_the_colours_follow_the_scheme_while_the_page_is_open(visit):
+    shown = visit(checked(3).to_html())
+    strip = "document.querySelector('.scale canvas').toDataURL()"
+    before = colour(shown, 0, 0.17, 0.1), shown.evaluate(strip)
+    shown.emulate_media(color_scheme="dark")
+    shown.wait_for_timeout(100)
+    after = colour(shown, 0, 0.17, 0.1), shown.evaluate(strip)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
 def test_wrong_entries_are_outlined(visit):
     j = np.zeros((5, 5))
     yours = j.copy()

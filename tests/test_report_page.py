@@ -82,7 +82,7 @@ def test_the_page_has_every_digit_of_both_jacobians_and_their_bars():
     stored = data_of(report.to_html())["jacobians"][0]
     assert np.array_equal(array(stored["numerical"]), c.numerical)
     assert np.array_equal(array(stored["yours"]), c.analytical)
-    assert np.array_equal(array(stored["wrong"]).astype(bool), c.wrong_cells)
+    assert np.array_equal(array(stored["state"]) == 1, c.wrong_cells)
     assert (array(stored["bars"]) >= c.bars).all()
     assert np.allclose(array(stored["bars"]), c.bars, rtol=1e-6)
 
@@ -187,6 +187,16 @@ def test_the_table_has_all_entries_of_a_small_jacobian_and_two_hundred_wrong_one
     i, j = np.argwhere(c.wrong_cells)[0]
     assert repr(float(c.numerical[i, j])) in many
     assert repr(float(c.analytical[i, j])) in many
+
+
+def test_entries_with_wide_bars_are_neither_right_nor_wrong():
+    c = right().comparisons[0]
+    bars = np.full((3, 3), 1e-12)
+    bars[0, 1], bars[1, 1] = np.inf, 0.5
+    one = Comparison(**{**vars(c), "bars": bars})
+    assert array(data_of(right(comparisons=[one]).to_html())["jacobians"][0]["state"]).tolist() == [[0, 2, 0], [0, 2, 0], [0, 0, 0]]
+    assert entry_table(one).count("cannot tell") == 2
+    assert entry_table(one).count("not known") == 1
 
 
 def test_sizes_of_pages():

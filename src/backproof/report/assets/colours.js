@@ -43,24 +43,18 @@
   };
 
   // The scale as a strip with its numbers.
-  backproof.scale = (limit, { sequential = false, power = 1 } = {}) => {
-    const holder = backproof.make("div", { class: "scale", role: "img" });
+  backproof.scale = (limit, { power = 1 } = {}) => {
+    const label = `Colours from ${backproof.format(-limit, 3)} to ${backproof.format(limit, 3)}`;
+    const holder = backproof.make("div", { class: "scale", role: "img", "aria-label": label });
     const strip = backproof.make("canvas", { width: 256, height: 1 });
-    const texts = [0, 1, 2].map(() => backproof.make("span"));
-    holder.append(strip, backproof.make("div", { class: "figures" }, ...texts));
-    const show = () => {
-      const context = strip.getContext("2d");
-      const image = context.createImageData(256, 1);
-      const words = new Uint32Array(image.data.buffer);
-      const table = backproof.palette();
-      for (let i = 0; i < 256; i++) words[i] = table[backproof.shade(sequential ? i / 255 : i / 127.5 - 1, 1, power)];
-      context.putImageData(image, 0, 0);
-      const ends = sequential ? [0, limit / 2, limit] : [-limit, 0, limit];
-      ends.forEach((end, i) => (texts[i].textContent = backproof.format(end, 3)));
-      holder.setAttribute("aria-label", `Colours from ${texts[0].textContent} to ${texts[2].textContent}`);
-    };
-    show();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+    const ends = [-limit, 0, limit].map((end) => backproof.format(end, 3));
+    holder.append(strip, backproof.make("div", { class: "figures" }, ...ends.map((end) => backproof.make("span", {}, end))));
+    const context = strip.getContext("2d");
+    const image = context.createImageData(256, 1);
+    const words = new Uint32Array(image.data.buffer);
+    const table = backproof.palette();
+    for (let i = 0; i < 256; i++) words[i] = table[backproof.shade(i / 127.5 - 1, 1, power)];
+    context.putImageData(image, 0, 0);
     return holder;
   };
 }

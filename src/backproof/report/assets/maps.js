@@ -107,7 +107,7 @@
     const grid = { rows, columns, wrong, share: wrong.reduce((sum, bad) => sum + bad, 0) / wrong.length };
     const view = { x: 0, y: 0, columns, rows, zoom: 1 };
     let at = -1;
-    const holder = make("div", { class: maps.length > 1 ? "maps" : "maps single" });
+    const holder = make("div", { class: "maps" });
     stage.append(holder);
     const few = columns * 120; // cells of a small matrix do not grow without end
 
