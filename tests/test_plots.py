@@ -232,12 +232,16 @@ def test_very_many_wrong_entries_are_not_outlined():
 
 
 def test_error_bars_are_drawn_where_they_are_known():
-    j, bars = np.eye(2), np.array([[0.25, np.inf], [0.5, np.inf]])
+    j, bars = np.eye(2), np.array([[0.05, np.inf], [0.5, np.inf]])
     c = replace(report(j, j, j > 2).comparisons[0], bars=bars)
     scatter = next(axes for axes in replace(report(j, j, j > 2), comparisons=[c]).plot().axes if axes.get_xlabel() == "numerical")
-    (drawn,) = (segments for container in scatter.containers for segments in container.lines[2])
-    ends = [segment[:, 0].tolist() for segment in drawn.get_segments() if len(segment)]
-    assert ends == [[0.75, 1.25], [-0.5, 0.5]]
+    kinds = {container.get_label(): container for container in scatter.containers}
+    assert list(kinds) == ["right", "cannot tell"]
+    assert kinds["right"].lines[0].get_xydata().tolist() == [[1.0, 1.0]]
+    (drawn,) = kinds["right"].lines[2]
+    np.testing.assert_allclose(drawn.get_segments()[0][:, 0], [0.95, 1.05])
+    (drawn,) = kinds["cannot tell"].lines[2]
+    assert [segment[:, 0].tolist() for segment in drawn.get_segments() if len(segment)] == [[-0.5, 0.5]]
 
 
 def test_the_figure_of_a_real_check():

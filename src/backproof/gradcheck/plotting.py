@@ -9,6 +9,7 @@ import numpy as np
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
 from backproof.gradcheck.rendering import has_picture, pictured, verdict, wrong_cells
+from backproof.gradcheck.values import unsettled
 from backproof.plots.figure import BLUE, DIVERGING, FAINT, INK, ORANGE, Axes, Figure, bare, count, new_figure
 
 if TYPE_CHECKING:
@@ -76,19 +77,23 @@ def _scatter(axes: Axes, comparison: Comparison, numerical: Array, yours: Array,
     """Entry by entry, with the line on which they should be: another slope is a constant factor."""
     bare(axes, "entry by entry")
     axes.grid(color="#E4E4E4", linewidth=0.7)
-    bars = np.full(numerical.shape, np.nan) if comparison.bars is None else np.asarray(comparison.bars, np.float64)
-    bars = np.where(np.isfinite(bars), bars, np.nan).reshape(-1)  # an infinite one is not known
+    unknown = np.zeros(numerical.shape, bool)
+    bars = np.full(numerical.shape, np.nan)
+    if comparison.bars is not None:
+        bars = np.where(np.isfinite(comparison.bars), comparison.bars, np.nan)  # an infinite one is not known
+        unknown = unsettled(numerical, np.asarray(comparison.bars)) & ~wrong
     finite = np.isfinite(numerical) & np.isfinite(yours)
     if finite.any():
         ends = [float(numerical[finite].min()), float(numerical[finite].max())]
         axes.plot(ends, ends, color=FAINT, linewidth=1.0, label="yours = numerical", zorder=1)
-    for kind, colour, marker in ((~wrong, BLUE, "o"), (wrong, ORANGE, "x")):
+    kinds = (("right", ~wrong & ~unknown, BLUE, "o"), ("cannot tell", unknown, FAINT, "s"), ("wrong", wrong, ORANGE, "x"))
+    for name, kind, colour, marker in kinds:
         at = np.flatnonzero((kind & finite).reshape(-1))
         at = at[:: max(1, -(-len(at) // _MOST_POINTS))]
         if len(at):
             axes.errorbar(
-                numerical.reshape(-1)[at], yours.reshape(-1)[at], xerr=bars[at],
-                fmt=marker, color=colour, markersize=4, linewidth=0.8, label="wrong" if marker == "x" else "right",
+                numerical.reshape(-1)[at], yours.reshape(-1)[at], xerr=bars.reshape(-1)[at],
+                fmt=marker, color=colour, markersize=4, linewidth=0.8, label=name,
             )  # fmt: skip
     axes.set_xlabel("numerical", fontsize=9)
     axes.set_ylabel("yours", fontsize=9)
