@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backproof import summary
 from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWarning, NotInitialisedError, ShapeError
 from backproof.arrays import Array, Shape, as_floats, float_dtype
 from backproof.canonical import double_softmax, is_canonical, require_possible_targets, without_link
@@ -23,9 +22,10 @@ from backproof.layers.softmax import Softmax
 from backproof.losses.base import Loss
 from backproof.objective import loss_and_gradient_of, loss_of
 from backproof.parameters import Layout, ParameterVector
+from backproof.summary import Shown
 
 
-class Network:
+class Network(Shown):
     """Layers, one after the other, and a loss.
 
     The objective is  E(theta) = loss(layers(x; theta), t) + l2/2 sum of squared weights,  theta the flat vector `parameters`;
@@ -290,10 +290,3 @@ class Network:
         twin.metadata = dict(self.metadata)
         twin._store = None if self._store is None else self._store.copy()
         return twin
-
-    def summary(self) -> str:
-        """A table of the layers: shapes of their outputs for N examples, numbers of parameters."""
-        return summary.summary(self)
-
-    def __repr__(self) -> str:
-        return summary.describe(self)

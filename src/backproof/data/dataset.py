@@ -21,7 +21,7 @@ class Dataset:
     """Features x (N, features) in float64, labels (N,) as indices into `classes`, and the names of both.
 
     kinds : of the columns that are no plain numbers. A categorical column of x holds places in `categories[name]`. image : what
-    images the features are the pixels of.
+    images the features are the pixels of. rows : where the examples are in the data that they were taken from; None: these are all.
     """
 
     name: str
@@ -32,10 +32,15 @@ class Dataset:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image: Image | None = None
+    rows: Array | None = None
 
     def take(self, rows: Array) -> Dataset:
         """The examples at the indices `rows`."""
-        return replace(self, x=self.x[rows], labels=self.labels[rows])
+        return replace(self, x=self.x[rows], labels=self.labels[rows], rows=self.places(rows))
+
+    def places(self, order: Array) -> Array:
+        """Where the examples with these numbers are in the whole data, from 0."""
+        return order if self.rows is None else self.rows[order]
 
     def pieces(self) -> Iterator[tuple[Array, Array]]:
         """(x, labels) of all examples, in order, some thousands at a time."""

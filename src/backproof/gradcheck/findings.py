@@ -7,11 +7,14 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from backproof.arrays import Array, Shape
+
+if TYPE_CHECKING:
+    from backproof.plots.figure import Figure
 
 # cause -> what is wrong, in a line; the closed list. The pages of `backproof explain` have the same names.
 CAUSES: dict[str, str] = {
@@ -152,6 +155,17 @@ class Report:
     def to_json(self) -> str:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def plot(self, name: str | None = None) -> Figure:
+        """The Jacobian with respect to the input called `name`, as a matplotlib figure; by default of the first wrong one.
+
+        Three maps on one scale, numerical, yours and their difference, the wrong entries outlined; then yours against numerical,
+        entry by entry, with error bars. Raises `ArgumentError` where no Jacobian was formed, for an unknown name, and where
+        matplotlib is not installed (`pip install backproof[plots]`).
+        """
+        from backproof.gradcheck.plotting import draw
+
+        return draw(self, name)
 
     @overload
     def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...

@@ -22,7 +22,8 @@
     const factors = last - first <= 3 ? [1, 2, 5] : [1];
     const found = [];
     for (let k = first; k <= last; k += stride) for (const f of factors) found.push(Number(`${f}e${k}`));
-    return found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+    const within = found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+    return within.length < 3 ? backproof.ticks(low, high, count) : within; // less than a decade: round numbers tell more
   };
 
   backproof.plane = (context, width, height, { x, y, log = false, xLabel = "", yLabel = "", whole = false }) => {
@@ -30,7 +31,7 @@
     const muted = backproof.colour("muted");
     const line = backproof.colour("line");
     context.font = "12px system-ui, sans-serif";
-    const rows = Math.max(2, Math.round(height / 55));
+    const rows = Math.max(2, Math.round(height / 40));
     const yTicks = log ? backproof.logTicks(y[0], y[1], rows) : backproof.ticks(y[0], y[1], rows);
     const labels = yTicks.map((value) => backproof.format(value, 4));
     const left = Math.ceil(Math.max(20, ...labels.map((text) => context.measureText(text).width))) + 12;
