@@ -1,0 +1,36 @@
+"""Docstrings as they stand in the source, made ready for Markdown: examples become code, lines about arguments a list."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_ARGUMENT = re.compile(r"^\*{0,2}(\w+(?:, \w+)*) ?: (?=\S)")
+_LEFT = re.compile(r"<(?=[\w\-/^ ]+, )")  # of an inner product <h, s>, which HTML would take for a tag
+
+
+class Prepared(griffe.Extension):
+    """Changes every docstring of the package when it is collected."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring:
+            obj.docstring.value = markdown(obj.docstring.value)
+
+
+def markdown(text: str) -> str:
+    """A docstring's text as Markdown."""
+    return "\n\n".join(_paragraph(part) for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip())
+
+
+def _paragraph(text: str) -> str:
+    if text.startswith(">>> "):
+        return f"```pycon\n{text}\n```"
+    if text.startswith("    "):
+        return text
+    shown, example, code = text.partition("\n>>> ")  # an example right below its sentence
+    lines = [line if "`" in line else _LEFT.sub("&lt;", line) for line in shown.splitlines()]
+    if _ARGUMENT.match(lines[0]):
+        lines = [_ARGUMENT.sub(r"- **\1**: ", line) if _ARGUMENT.match(line) else f"  {line}" for line in lines]
+    return "\n".join(lines) + (f"\n\n```pycon\n>>> {code}\n```" if example else "")
