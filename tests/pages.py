@@ -52,7 +52,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def run_page(path: Path, folder: Path) -> None:
-    """Run a page's blocks in `folder`, which is the current one: files are written, Python shares its names, outputs are compared."""
+    """Run a page's blocks in `folder`, the current one: files are written, Python shares its names, outputs are compared."""
     names: dict[str, Any] = {"__name__": "__main__"}
     output: str | None = None
     for block in blocks(path.read_text(encoding="utf-8")):

@@ -9,7 +9,7 @@ from backproof.gradcheck.findings import CAUSES, NOTES
 
 INDEX = """# Causes
 
-What `backproof check` names when a gradient is wrong, or why it is not. `backproof explain NAME` prints the same page in a terminal.
+What `backproof check` says is wrong with a gradient. `backproof explain NAME` prints the same page in a terminal.
 
 | cause | what is wrong |
 |---|---|

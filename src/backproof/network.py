@@ -39,10 +39,10 @@ class Network:
     layers : layers, or one layer. loss : a `Loss`; needed to train. l2 : weight of the penalty, per unit of the reduced loss.
     dtype : "float32" or "float64" of the parameters; by default that of the data at initialisation.
     metadata : what else belongs to the model and is saved with it (names of classes and features): JSON values.
+    Raises `ArgumentTypeError` for what is no layer or loss, `ArgumentError` for a negative l2, `ShapeError` where layers do not fit.
 
     >>> import numpy as np
-    >>> from backproof.layers import Linear, Sigmoid, Softmax
-    >>> from backproof.losses import CrossEntropy
+    >>> from backproof import CrossEntropy, Linear, Sigmoid, Softmax
     >>> network = Network([Linear(4), Sigmoid(), Linear(3), Softmax()], CrossEntropy())
     >>> x, t = np.random.default_rng(0).normal(size=(6, 2)), np.array([0, 1, 2, 0, 1, 2])
     >>> loss, gradient = network.initialise(x, seed=0).loss_and_gradient(x, t)

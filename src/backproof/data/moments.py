@@ -13,6 +13,7 @@ class Moments:
     Two sets are merged without subtracting squares of means: Chan, Golub & LeVeque, Updating formulae and a pairwise algorithm
     for computing sample variances, Stanford STAN-CS-79-773 (1979).
 
+    >>> import numpy as np
     >>> moments = Moments()
     >>> for piece in ([[1.0], [2.0]], [[6.0]]):
     ...     moments.add(np.array(piece))

@@ -49,7 +49,18 @@ class Streamed:
     """Labelled examples in a file. What it has in common with a `Dataset` has the same name; x and labels are nowhere whole.
 
     It is a `Source` of batches. Mixed, the segments of the file (blocks of a megabyte, row groups) come in random order, and
-    what is read goes through a buffer of `buffer_bytes`. coding : how columns become inputs; None: as they are.
+    what is read goes through a buffer of `buffer_bytes`. coding : how columns become inputs; None: as they are. Made by `read`:
+
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from backproof.data import read
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder) / "table.npy"
+    ...     np.save(file, np.array([[1.5, 0.0], [2.5, 1.0]] * 50))
+    ...     data = read(str(file), "1", stream=True)
+    ...     x, t = next(data.batches(4))
+    >>> type(data).__name__, len(data), x.tolist(), t.tolist()
+    ('Streamed', 100, [[1.5], [2.5], [1.5], [2.5]], [0, 1, 0, 1])
     """
 
     rows: Rows

@@ -24,6 +24,7 @@ class Doctor:
 
     sample : examples that are looked at, always the same. share : of the time that training takes, what looking may take: a look is
     put off until so much time has passed. `vitals` holds all looks, for pictures and for rules of your own.
+    Raises `ArgumentError` for a sample below 1 or a negative share.
 
     >>> Doctor(sample=64).vitals
     []

@@ -57,9 +57,11 @@ class Layer:
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
+        """(y, kept) for x (N, *features); `train` switches what differs in training on, and `rng` is what it draws from."""
         raise NotImplementedError
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
+        """(dx, dparams): J^T dy for the upstream gradient dy, of y's shape; dx has x's, each of dparams its parameter's."""
         raise NotImplementedError
 
     def parameter_gradient(self, params: Params, kept: Kept, dy: Array) -> Params:
@@ -67,6 +69,7 @@ class Layer:
         return self.backward(params, kept, dy)[1]
 
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
+        """J t: how y moves when x moves along tx and the parameters along tparams (None: not at all)."""
         raise NotImplementedError
 
     def backward_jvp(
