@@ -19,6 +19,7 @@ from backproof.checking import check as check
 from backproof.export import from_torch as from_torch
 from backproof.export import to_onnx as to_onnx
 from backproof.export import to_torch as to_torch
+from backproof.history import History as History
 from backproof.layers import GELU as GELU
 from backproof.layers import Chain as Chain
 from backproof.layers import Concatenate as Concatenate

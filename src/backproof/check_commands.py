@@ -20,7 +20,7 @@ from rich.markdown import Markdown
 
 from backproof._errors import ArgumentError, BackproofError
 from backproof.arrays import Array
-from backproof.saving.files import require_free, write_atomically
+from backproof.report.writing import require_file
 from backproof.terminal import long_work
 
 _SHAPE = re.compile(r"(?P<sizes>\d+(?:[,x]\d+)*,?|scalar|)(?::(?P<kind>[a-z]+)(?P<classes>\d*))?")
@@ -39,9 +39,7 @@ def check_command(
 ) -> int:
     """`backproof check`: returns the exit code. What the user's code prints goes to standard error."""
     if out is not None:
-        if out.is_dir():
-            raise ArgumentError(f"--html: expected a file, received the folder {out}")
-        require_free(out, force, "give --force to overwrite it, or another --html")
+        require_file(out, force, "--html", "give --force to overwrite it, or another --html")
     path, name = _place(place)
     console = Console(stderr=True, highlight=False)
     with contextlib.redirect_stdout(sys.stderr), _told(path):
@@ -63,29 +61,25 @@ def check_command(
         with long_work(console) as progress:
             report = check(target, *inputs, backward=claimed, progress=progress, **options)
     if out is not None:
-        from backproof.gradcheck.html import page
-
-        write_atomically(out, page(report).encode())
+        report.to_html(out, overwrite=force)
     print(report.to_json() if as_json else str(report))
     return 0 if report.ok else 1
 
 
 def explain_command(cause: str | None) -> int:
     """`backproof explain`: a page, or the list of causes."""
-    from backproof.gradcheck.explain import explain
+    from backproof.gradcheck.explain import explain, markdown
     from backproof.gradcheck.findings import CAUSES
 
     if cause is None:
         width = max(map(len, CAUSES))
         print("\n".join(f"{name:<{width}}  {line}" for name, line in CAUSES.items()))
         return 0
-    page = explain(cause)
     console = Console(highlight=False)
     if console.is_terminal:
-        # Markdown's highlighter knows languages, not our second word
-        console.print(Markdown(re.sub(r"^```python (wrong|right)$", r"*\1*\n\n```python", page, flags=re.MULTILINE)))
+        console.print(Markdown(markdown(cause)))
     else:
-        print(page, end="")
+        print(explain(cause), end="")
     return 0
 
 

@@ -132,7 +132,7 @@ def train(
 
     DATA is digits, iris, wine or breast-cancer (bundled with scikit-learn), a file (CSV, Parquet, NPZ, NPY, IDX) or a folder with
     a folder of images for each class. A part is held out, the gradient of this very network is checked numerically, then it is
-    trained and tested. Writes model.safetensors and history.json into --out.
+    trained and tested. Writes model.safetensors, history.json and the page report.html into --out.
 
     Ctrl-C finishes the step and keeps the state of the training. With --resume FOLDER, the --out of that run, it ends with the
     very weights that it would have had.

@@ -20,17 +20,20 @@ from backproof._errors import ArgumentError, DataError, DivergenceError, LabelEr
 from backproof.arrays import Array
 from backproof.data import Coding, Dataset, Features, read
 from backproof.data.labels import as_trained
+from backproof.history import History
 from backproof.job import Job
 from backproof.kernels.reference import softmax
 from backproof.layers import Softmax
 from backproof.network import Network
 from backproof.progress import Record
+from backproof.report.training_data import Training
+from backproof.report.training_page import training_page
 from backproof.runs import Run
 from backproof.saving import Checkpoints, load, save
 from backproof.saving.files import require_free, require_writable, write_atomically
 from backproof.terminal import class_table, confusion_table, describe, follow
 
-MODEL, HISTORY, CHECKPOINTS = "model.safetensors", "history.json", "checkpoints"
+MODEL, HISTORY, PAGE, CHECKPOINTS = "model.safetensors", "history.json", "report.html", "checkpoints"
 
 
 def train_command(run: Run, out: Path | None, force: bool) -> int:
@@ -83,12 +86,14 @@ def _train(run: Run, folder: Path, *, overwrite: bool, resume: bool) -> int:
         "data": data.name,
         "classes": list(data.classes),
         "settings": dataclasses.asdict(job.settings),
-        "gradient_check": dataclasses.asdict(agreement),
+        "gradient_check": agreement.as_json(),
         "records": [dataclasses.asdict(record) for record in records],
         "held_out": evaluation.as_json(),
     }
     save(job.network, folder / MODEL, overwrite=overwrite)
     write_atomically(folder / HISTORY, json.dumps(_finite(history), indent=1, allow_nan=False).encode())
+    training = Training(job, History(records), agreement, evaluation, None if diverged is None else str(diverged), resume)
+    write_atomically(folder / PAGE, training_page(training).encode())
     dataclasses.replace(run, finished=True).write(folder)
     if diverged is not None:
         raise DivergenceError(f"{diverged} They are in {folder / MODEL}.")
@@ -102,7 +107,7 @@ def _train(run: Run, folder: Path, *, overwrite: bool, resume: bool) -> int:
         soft_wrap=True,
     )
     console.print(f"accuracy on the held-out examples: {evaluation.accuracy:.4f}")
-    console.print(f"wrote {folder / MODEL} and {folder / HISTORY}", markup=False, soft_wrap=True)
+    console.print(f"wrote {folder / MODEL}, {folder / HISTORY} and {folder / PAGE}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -147,7 +152,7 @@ def _folder(source: str, out: Path | None, force: bool) -> Path:
         return taken[0]
     if out.exists() and not out.is_dir():
         raise ArgumentError(f"--out: expected a folder, received the file {out}")
-    for name in (MODEL, HISTORY):
+    for name in (MODEL, HISTORY, PAGE):
         require_free(out / name, force, "give --force to overwrite it, or another --out")
     require_free(out / CHECKPOINTS, force, f"give --resume {out} to go on, --force to begin anew, or another --out")
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from backproof.kernels import blas
 from backproof.layers import Layer, Linear, Softmax, Standardize
 from backproof.losses import CrossEntropy
 from backproof.metrics import log_loss
+from backproof.mistakes import Mistakes
 from backproof.network import Network
 from backproof.progress import Record
 from backproof.saving import Checkpoints
@@ -58,7 +59,7 @@ class Evaluation:
     """How a classifier does on examples it has not seen. Arrays have one entry a class; confusion[i, j] counts i taken for j.
 
     loss : as trained, smoothing included. log_loss : cross-entropy with the labels themselves. calibration_error : the expected one
-    (`backproof.calibration`); nan where logits are not finite.
+    (`backproof.calibration`); nan where logits are not finite. diagram : the reliability diagram that it comes from.
     """
 
     accuracy: float
@@ -71,9 +72,13 @@ class Evaluation:
     f1: Array
     support: Array
     confusion: Array
+    diagram: Reliability | None = None
+    mistakes: Mistakes = field(default_factory=Mistakes)
 
     def as_json(self) -> dict[str, Any]:
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """The figures, without the examples."""
+        named = [f.name for f in dataclasses.fields(self) if f.name not in ("diagram", "mistakes")]
+        values = {name: getattr(self, name) for name in named}
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
 
@@ -86,7 +91,7 @@ class Job:
         self.coding, moments = fit(train_set)
         self.train_set, self.test_set = train_set.coded(self.coding), test_set.coded(self.coding)
         self.settings = settings = _resolved(settings, len(self.train_set))
-        self.optimizer = self._optimizer()
+        self.optimizer, self.doctor = self._optimizer(), Doctor()
         self.network = self._network(_standardize(self.coding, moments))
         self._rng = np.random.default_rng(settings.seed)
         self.network.initialise_shape((self.coding.inputs,), self._rng)
@@ -139,7 +144,7 @@ class Job:
             batch_size=s.batch_size,
             seed=self._rng,
             checkpoint=checkpoint,
-            doctor=Doctor(),
+            doctor=self.doctor,
         )
 
     def _optimizer(self) -> optimisers.Optimizer | optimisers.FullBatch:
@@ -151,7 +156,8 @@ class Job:
                 raise ArgumentError(f"lbfgs: expected no dropout (its loss is the same at every evaluation), received {s.dropout}")
             return optimisers.lbfgs()
         steps = self.epochs * -(-len(self.train_set) // s.batch_size)
-        made = optimizer(s.optimizer, schedule(s.schedule, LEARNING_RATES[s.optimizer] if s.lr is None else s.lr, steps))
+        assert s.lr is not None
+        made = optimizer(s.optimizer, schedule(s.schedule, s.lr, steps))
         return made if s.clip_norm is None else optimisers.chain(optimisers.clip_by_norm(s.clip_norm), made)
 
     def evaluate(self) -> Evaluation:
@@ -159,6 +165,7 @@ class Job:
         confusion = np.zeros((len(self.data.classes),) * 2, dtype=np.int64)
         loss = plain = 0.0
         diagram: Reliability | None = None
+        mistakes = Mistakes()
         for x, t in self.test_set.pieces():
             if not len(t):
                 continue
@@ -166,6 +173,7 @@ class Job:
                 z = self.network.logits(x)
                 loss += self.network.objective.reduced(z, t)[0] * len(t)
                 plain += log_loss(z, t) * len(t)
+            mistakes.add(x, z, t)
             np.add.at(confusion, (t, z.argmax(axis=1)), 1)
             if np.isfinite(z).all():
                 part = reliability(z, t)
@@ -175,7 +183,7 @@ class Job:
         n = int(support.sum())
         error = diagram.expected_error if diagram is not None and diagram.examples.sum() == n else math.nan
         whole = (float(right.sum() / n), loss / n, plain / n, float(f1.mean()), error)
-        return Evaluation(*whole, precision, recall, f1, support, confusion)
+        return Evaluation(*whole, precision, recall, f1, support, confusion, diagram, mistakes)
 
 
 def _examples(data: Dataset | Streamed) -> tuple[Array, Array] | Streamed:
@@ -201,10 +209,12 @@ def _standardize(coding: Coding, moments: Moments) -> Standardize:
 def _resolved(settings: Settings, examples: int) -> Settings:
     """`settings` with what suits optimiser and data in place of None."""
     whole = settings.optimizer == "lbfgs"
-    dropout, epochs = settings.dropout, settings.epochs
+    dropout, epochs, lr = settings.dropout, settings.epochs, settings.lr
+    if lr is None and not whole:
+        lr = LEARNING_RATES[settings.optimizer]
     if dropout is None:
         dropout = 0.0 if whole else DROPOUT
     if epochs is None:
         needed = -(-STEPS // -(-examples // settings.batch_size))
         epochs = MOST_EPOCHS if whole else min(max(EPOCHS, needed), MOST_EPOCHS)
-    return dataclasses.replace(settings, dropout=dropout, epochs=epochs)
+    return dataclasses.replace(settings, dropout=dropout, epochs=epochs, lr=lr)

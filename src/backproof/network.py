@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backproof import summary
 from backproof._errors import ArgumentError, ArgumentTypeError, DoubleSoftmaxWarning, NotInitialisedError, ShapeError
 from backproof.arrays import Array, Shape, as_floats, float_dtype
 from backproof.canonical import double_softmax, is_canonical, require_possible_targets, without_link
@@ -23,9 +22,10 @@ from backproof.layers.softmax import Softmax
 from backproof.losses.base import Loss
 from backproof.objective import loss_and_gradient_of, loss_of
 from backproof.parameters import Layout, ParameterVector
+from backproof.summary import Shown
 
 
-class Network:
+class Network(Shown):
     """Layers, one after the other, and a loss.
 
     The objective is  E(theta) = loss(layers(x; theta), t) + l2/2 sum of squared weights,  theta the flat vector `parameters`;
@@ -39,7 +39,8 @@ class Network:
     layers : layers, or one layer. loss : a `Loss`; needed to train. l2 : weight of the penalty, per unit of the reduced loss.
     dtype : "float32" or "float64" of the parameters; by default that of the data at initialisation.
     metadata : what else belongs to the model and is saved with it (names of classes and features): JSON values.
-    Raises `ArgumentTypeError` for what is no layer or loss, `ArgumentError` for a negative l2, `ShapeError` where layers do not fit.
+    Raises `ArgumentTypeError` for what is no layer or loss, `ArgumentError` for a negative l2, `ShapeError` where they do not
+    fit together.
 
     >>> import numpy as np
     >>> from backproof import CrossEntropy, Linear, Sigmoid, Softmax
@@ -290,10 +291,3 @@ class Network:
         twin.metadata = dict(self.metadata)
         twin._store = None if self._store is None else self._store.copy()
         return twin
-
-    def summary(self) -> str:
-        """A table of the layers: shapes of their outputs for N examples, numbers of parameters."""
-        return summary.summary(self)
-
-    def __repr__(self) -> str:
-        return summary.describe(self)

@@ -11,7 +11,7 @@ import numpy as np
 from backproof._errors import DataError
 from backproof.arrays import Array
 from backproof.data.labels import require_labels, whole
-from backproof.data.rows import Piece, Reading, Rows, require_finite_rows, rows_a_piece
+from backproof.data.rows import Image, Piece, Reading, Rows, require_finite_rows, rows_a_piece
 
 
 def block(array: Array, start: int, stop: int) -> Array:
@@ -49,6 +49,7 @@ class ArrayRows(Rows):
         self.rows = rows_a_piece(x[0].nbytes)
         self.segments = -(-len(x) // self.rows)
         self.streams = isinstance(x, np.memmap)
+        self.image = _image(x)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,6 +66,13 @@ class ArrayRows(Rows):
             labels = whole(x[:, self.column], f"{self.where}, column {self.column}")
             x = np.delete(x, self.column, axis=1)
         yield Piece(start, x, labels)
+
+
+def _image(x: Array) -> Image | None:
+    """Whole bytes over two axes, or three with the last for 1 or 3 channels, are taken for images: MNIST's and its like."""
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
+        return None
+    return Image(x.shape[1], x.shape[2], x.shape[3] if x.ndim == 4 else 1)
 
 
 def column_of(reading: Reading, where: str, x: Array) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 
 from backproof.data.rows import Kind
 
@@ -30,6 +30,15 @@ def seconds(cell: str) -> float | None:
     except ValueError:
         return None
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
+
+
+def date_of(value: float) -> str:
+    """Seconds since 1970 as a date, with the time of the day if it is not midnight; as a number what no calendar has."""
+    try:
+        moment = _EPOCH + timedelta(seconds=value)
+    except OverflowError:
+        return f"{value:.6g}"
+    return moment.date().isoformat() if moment.time() == time() else moment.replace(tzinfo=None).isoformat(" ")
 
 
 def kind_of(cells: Sequence[str]) -> Kind:

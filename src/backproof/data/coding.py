@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backproof.arrays import Array
+from backproof.data.cells import date_of
 from backproof.data.rows import Image, Kind, Reading
 
 
@@ -61,6 +62,18 @@ class Coding:
             known = np.array([places.get(value, -1) for value in values[name]], dtype=np.int64)
             parts.append(known[x[:, k].astype(np.int64)][:, None] == np.arange(len(places)))
         return np.concatenate(parts, axis=1, dtype=np.float64)
+
+    def decode(self, x: Array) -> list[str]:
+        """One example (inputs,) as text, a word for each column: what `encode` made of it, for people."""
+        words, start = [], 0
+        for name in self.features:
+            width = len(self.categories.get(name, "1"))
+            part, start = x[start : start + width], start + width
+            if name in self.categories:
+                words.append(self.categories[name][int(part.argmax())] if part.any() else "(another)")
+            else:
+                words.append(date_of(float(part[0])) if name in self.dates else f"{part[0]:.6g}")
+        return words
 
     def unseen(self, values: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
         """The values of each categorical column that count as none, where there are any."""

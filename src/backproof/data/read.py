@@ -139,7 +139,6 @@ def _bundled(name: str) -> Dataset:
     import sklearn.datasets
 
     bunch: Any = getattr(sklearn.datasets, BUNDLED[name])()
-    classes = tuple(bunch.target_names.tolist())
-    return Dataset(
-        name, bunch.data.astype(np.float64), bunch.target.astype(np.int64), classes, tuple(map(str, bunch.feature_names))
-    )
+    classes, names = tuple(bunch.target_names.tolist()), tuple(map(str, bunch.feature_names))
+    image = Image(bunch.images.shape[1], bunch.images.shape[2], 1) if "images" in bunch else None
+    return Dataset(name, bunch.data.astype(np.float64), bunch.target.astype(np.int64), classes, names, image=image)

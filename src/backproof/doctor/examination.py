@@ -9,12 +9,13 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.doctor.rules import DATA_RULES, RULES, Examples, Remark, baseline
-from backproof.doctor.vitals import Vitals, measure
+from backproof.doctor.vitals import Prefix, Vitals, measure
 from backproof.layers.base import require_count, require_number
 from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.sparse import SparseRows
 
+HEAD_START = 2.0  # seconds
 EXAMPLES = 4096  # the data rules look at so many at most
 
 
@@ -22,8 +23,9 @@ EXAMPLES = 4096  # the data rules look at so many at most
 class Doctor:
     """Watches a run of `train(..., doctor=Doctor())`; what it says comes with the records, as `Record.remarks`.
 
-    sample : examples that are looked at, always the same. share : of the time that training takes, what looking may take: a look is
-    put off until so much time has passed. `vitals` holds all looks, for pictures and for rules of your own.
+    sample : examples that are looked at, always the same. share : of the time that training takes, what looking at the network may
+    take: a look is put off until so much time has passed (two seconds more than it has, so that short runs are looked at, too).
+    `vitals` holds all looks, for pictures and for rules of your own. The data are looked at once, before the first step.
     Raises `ArgumentError` for a sample below 1 or a negative share.
 
     >>> Doctor(sample=64).vitals
@@ -59,7 +61,7 @@ class Doctor:
             classes = network.chain.out_shape(network.in_shape)[-1]
             self._bound = baseline(labels, classes, loss.label_smoothing)
         found = self._new(rule(examples) for rule in DATA_RULES)
-        self._spent += time.perf_counter() - self._started
+        self._started = time.perf_counter()
         return found
 
     def look(
@@ -72,10 +74,11 @@ class Doctor:
         held.extend([] if validation_loss is None else [validation_loss])
         norms.append(gradient_norm)
         now = time.perf_counter()
-        if self._x is None or (not last and self._spent > self.share * (now - self._started)):
+        if self._x is None or (not last and self._spent > self.share * (HEAD_START + now - self._started)):
             return ()
         layers = measure(network, self._x, gradient, update)
-        vitals = Vitals(epoch, step, layers, tuple(losses), tuple(held), tuple(norms), self._bound)
+        past = [Prefix(part, len(part)) for part in self._losses]
+        vitals = Vitals(epoch, step, layers, past[0], past[1], past[2], self._bound)
         self.vitals.append(vitals)
         found = self._new(rule(vitals) for rule in RULES)
         self._spent += time.perf_counter() - now

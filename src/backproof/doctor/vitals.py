@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from backproof.arrays import Array
+from backproof.kernels import blas
 from backproof.layers import Identity, Sigmoid, Softmax, Tanh
 from backproof.layers.activations import Elementwise
 from backproof.layers.base import Layer
@@ -39,6 +42,25 @@ class LayerVitals:
     weight: float = math.nan
 
 
+class Prefix(Sequence[float]):
+    """The first `count` of numbers that become more: what a tuple would be, without holding them again at each look."""
+
+    def __init__(self, values: list[float], count: int) -> None:
+        self._values, self._count = values, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        if isinstance(index, slice):
+            return self._values[: self._count][index]
+        return self._values[range(self._count)[index]]
+
+
 @dataclass(frozen=True)
 class Vitals:
     """What the rules look at, at the end of an epoch. Losses and norms: one an epoch (held-out ones: if there are any).
@@ -54,9 +76,9 @@ class Vitals:
     epoch: int
     step: int
     layers: tuple[LayerVitals, ...]
-    train_losses: tuple[float, ...]
-    validation_losses: tuple[float, ...]
-    gradient_norms: tuple[float, ...]
+    train_losses: Sequence[float]
+    validation_losses: Sequence[float]
+    gradient_norms: Sequence[float]
     baseline: float = math.nan
 
     @property
@@ -72,7 +94,7 @@ def measure(network: Network, x: Array, gradient: Array | None, update: Array | 
     found = []
     for i, layer in enumerate(network.layers):
         if i >= first:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), blas.few(2.0 * len(x) * network.parameters.size):
                 y, _ = layer.forward(network.parameter_tree[str(i)], y)
         found.append(
             LayerVitals(i, type(layer).__name__, _saturated(layer, y), _dead(layer, y), **_sizes(network, i, gradient, update))

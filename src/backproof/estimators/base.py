@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from backproof.estimators.callbacks import CallbackSupportMixin, tell, with_call
 from backproof.estimators.examples import Examples, dense, parts, rows_of, without_tensors, without_zeros
 from backproof.estimators.legal import Legal, require_legal
 from backproof.estimators.targets import Coding
+from backproof.history import History
 from backproof.layers import Identity, Layer
 from backproof.layers.combine import Chain
 from backproof.losses import Loss
@@ -42,7 +43,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     _legal: ClassVar[dict[str, Legal]]
 
     network_: Network
-    history_: dict[str, list[float]]
+    history_: History
     n_iter_: int
     _coding: Coding
     _rng: np.random.Generator
@@ -198,7 +199,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         network = Network(layers, loss, l2=self.l2, dtype=x.dtype, metadata=named)
         self.network_ = network.initialise_shape((x.shape[1],), self._rng)
         self._state = None
-        self.history_ = {}
+        self.history_ = History()
         self.n_iter_ = 0
 
     def _stopping(self, validating: bool) -> EarlyStopping:
@@ -220,8 +221,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 shown = follow(Console(), shown, epochs)
             for last in shown:
                 self.n_iter_ += 1
-                for name, value in _curves(last):
-                    self.history_.setdefault(name, []).append(value)
+                self.history_.add(last)
         return last
 
     # --- predicting --------------------------------------------------------------------------------------------------------
@@ -257,15 +257,6 @@ def _steps_of(state: dict[str, Any]) -> int:
     if "count" in state:
         return int(state["count"])
     return max((_steps_of(part) for part in state.values() if isinstance(part, dict)), default=0)
-
-
-def _curves(record: Record) -> Iterator[tuple[str, float]]:
-    yield "loss", record.train_loss
-    if record.validation_loss is not None:
-        yield "validation_loss", record.validation_loss
-    yield from record.metrics.items()
-    yield "gradient_norm", record.gradient_norm
-    yield "seconds", record.seconds
 
 
 def _warn_unless_converged(owner: str, last: Record, epochs: int, rule: FullBatch) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from backproof.gradcheck import structure
 from backproof.gradcheck.differences import JUMP, KINK, UNKNOWN
 from backproof.gradcheck.evaluate import EPS, Evaluator
-from backproof.gradcheck.findings import Comparison, Finding, Report
+from backproof.gradcheck.findings import KEPT, Comparison, Finding, Report
 from backproof.gradcheck.kinks import joint_ties, kink_note, widen_at_kinks
 from backproof.gradcheck.locate import located, shrunk
 from backproof.gradcheck.opened import SURE, opened
@@ -205,7 +205,7 @@ class Examination:
         with np.errstate(all="ignore"):
             gap = np.where(np.isfinite(p.error), np.abs(p.analytical - p.numerical), 0.0)
         at = np.unravel_index(int(np.argmax(np.nan_to_num(gap, nan=np.inf))), gap.shape)
-        show = wrong.size <= 4096
+        kept = (p.numerical, p.analytical, wrong, p.error) if wrong.size <= KEPT else ()
         self.comparisons.append(
             Comparison(
                 p.input,
@@ -219,7 +219,7 @@ class Examination:
                 float(gap[at]),
                 float(p.error[at]),
                 tuple(p.shapes),
-                *((p.numerical, p.analytical, wrong) if show else (None, None, None)),
+                *kept,
             )
         )
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backproof.arrays import Array, Shape
+
+if TYPE_CHECKING:
+    from backproof.plots.figure import Figure
 
 # cause -> what is wrong, in a line; the closed list. The pages of `backproof explain` have the same names.
 CAUSES: dict[str, str] = {
@@ -45,6 +49,7 @@ CAUSES: dict[str, str] = {
 }
 NOTES = frozenset({"kink", "precision"})
 LARGEST = 1000  # entries of an array that `to_dict` writes out
+KEPT = 2**18  # entries of a Jacobian that a report keeps, 512 x 512
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Comparison:
 
     status: "right", "wrong" or "cannot tell". entries: how many Jacobian entries (or directional products) were compared, and how
     many of them were `wrong` or `undecided`. worst: largest |yours - numerical|, and bar: the error bar there. numerical,
-    analytical (outputs x inputs, flattened) and wrong_cells (bool) are None where the Jacobian was too large to be formed.
+    analytical (outputs x inputs, flattened), wrong_cells (bool) and bars (the error bar of each numerical entry, infinite where it
+    is not known) are None where the Jacobian was too large to be formed.
     """
 
     input: int
@@ -99,6 +105,7 @@ class Comparison:
     numerical: Array | None = None
     analytical: Array | None = None
     wrong_cells: Array | None = None
+    bars: Array | None = None
 
 
 class GradientError(AssertionError):
@@ -159,8 +166,39 @@ class Report:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
+    def plot(self, name: str | None = None) -> Figure:
+        """The Jacobian with respect to the input called `name`, as a matplotlib figure; by default of the first wrong one.
+
+        Three maps on one scale, numerical, yours and their difference, the wrong entries outlined; then yours against numerical,
+        entry by entry, with error bars. Raises `ArgumentError` where no Jacobian was formed, for an unknown name, and where
+        matplotlib is not installed (`pip install backproof[plots]`).
+        """
+        from backproof.gradcheck.plotting import draw
+
+        return draw(self, name)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> str:
+        """The report as a page: one HTML file that needs nothing else, with the Jacobians as pictures; written to `path` if given.
+
+        Raises `ArgumentError` if `path` is no file that can be written, `OutputExistsError` if it exists and `overwrite` is False.
+
+        >>> import numpy as np, backproof
+        >>> report = backproof.check(np.sin, np.arange(3.0), backward=lambda g, x: g * np.cos(x))
+        >>> report.to_html().splitlines()[0]
+        '<!DOCTYPE html>'
+        """
+        from backproof.report.check_page import check_page
+        from backproof.report.writing import require_file, write
+
+        if path is not None:
+            require_file(path, overwrite)
+        page = check_page(self)
+        if path is not None:
+            write(path, page)
+        return page
+
     def _repr_html_(self) -> str:
-        from backproof.gradcheck.html import fragment
+        from backproof.report.fragment import fragment
 
         return fragment(self)
 

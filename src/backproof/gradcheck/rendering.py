@@ -23,11 +23,11 @@ def text(report: Report) -> str:
     """The report as it is printed: at most 100 characters wide (but for a replay line without commas to break it at)."""
     lines = [verdict(report)]
     if report.ok:
-        lines += _wrap(_basis(report))
+        lines += _wrap(basis(report))
         lines += [line for finding in report.findings for line in _brief(finding)]
         lines += [line for note in report.notes for line in _wrap(f"note: {note}")]
         return "\n".join(lines)
-    shown = _first(report)
+    shown = leading(report)
     if shown is not None:
         lines += _wrap(f"{shown.cause} ({shown.confidence * 100:.0f} %): {shown.message}")
         lines += _wrap(shown.fix, "fix: ") + (_wrap(shown.where, "where: ") if shown.where != shown.name else [])
@@ -40,7 +40,7 @@ def text(report: Report) -> str:
     lines += [line for c in report.comparisons for line in _wrap(_compared(c))]
     lines += [line for finding in report.findings if finding is not shown for line in _brief(finding)]
     lines += [line for note in report.notes for line in _wrap(f"note: {note}")]
-    lines += _wrap(_basis(report))
+    lines += _wrap(basis(report))
     if report.replay:
         lines += ["replay:", *(part for line in report.replay.splitlines() for part in broken(line))]
     return "\n".join(lines)
@@ -48,29 +48,32 @@ def text(report: Report) -> str:
 
 def verdict(report: Report) -> str:
     """The first line: what was checked, and whether it is right."""
+    return textwrap.shorten(f"{report.target}: {claim(report)}", WIDTH, placeholder=" ...")
+
+
+def claim(report: Report) -> str:
+    """Whether it is right, and the gradient of what."""
     names = {c.status: [d.name for d in report.comparisons if d.status == c.status] for c in report.comparisons}
     unsure = names.get("cannot tell", [])
-    tail = f"; cannot tell for {_listed(unsure)}" if unsure else ""
+    tail = f"; cannot tell for {listed(unsure)}" if unsure else ""
     if report.ok:
         right = names.get("right", [])
-        line = f"{report.target}: right gradient of {_listed(right)}" if right else f"{report.target}: nothing wrong found"
-        line += tail
-    else:
-        bugs = [f.name or f"input {f.input}" for f in report.findings if not f.is_note and f.input is not None]
-        wrong = list(dict.fromkeys([*names.get("wrong", []), *bugs]))
-        line = f"{report.target}: WRONG" + (f" gradient of {_listed(wrong)}" if wrong else "") + tail
-    return textwrap.shorten(line, WIDTH, placeholder=" ...")
+        return (f"right gradient of {listed(right)}" if right else "nothing wrong found") + tail
+    bugs = [f.name or f"input {f.input}" for f in report.findings if not f.is_note and f.input is not None]
+    wrong = list(dict.fromkeys([*names.get("wrong", []), *bugs]))
+    return "WRONG" + (f" gradient of {listed(wrong)}" if wrong else "") + tail
 
 
 def pictured(report: Report) -> Comparison | None:
     """The comparison that is worth a picture: a wrong one, that of the first finding if it is; None if none was kept."""
-    shown = _first(report)
-    kept = [c for c in report.comparisons if c.status == "wrong" and _pictures(c)]
+    shown = leading(report)
+    kept = [c for c in report.comparisons if c.status == "wrong" and has_picture(c)]
     kept.sort(key=lambda c: shown is None or c.input != shown.input)
     return kept[0] if kept else None
 
 
-def _pictures(c: Comparison) -> bool:
+def has_picture(c: Comparison) -> bool:
+    """Whether both Jacobians were kept."""
     if c.numerical is None or c.analytical is None:
         return False
     return c.numerical.ndim == 2 and c.numerical.shape == c.analytical.shape and c.numerical.size > 0
@@ -209,7 +212,8 @@ def broken(line: str) -> list[str]:
     return [*parts, (" " * 4 if parts else "") + line[start:]]
 
 
-def _first(report: Report) -> Finding | None:
+def leading(report: Report) -> Finding | None:
+    """The finding that the report begins with: the most likely cause, or else a note."""
     return next((f for f in report.findings if not f.is_note), report.findings[0] if report.findings else None)
 
 
@@ -230,12 +234,14 @@ def _compared(c: Comparison) -> str:
     return line
 
 
-def _basis(report: Report) -> str:
+def basis(report: Report) -> str:
+    """How it was compared, by how many calls, in how long."""
     calls = ", ".join(f"{count:,} {name}" for name, count in report.calls.items() if count)
     return "; ".join(part for part in (report.method, f"calls: {calls}" if calls else "", f"{report.seconds:.2g} s") if part)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """a, b and c."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
 
 

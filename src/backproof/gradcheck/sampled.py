@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,12 +13,25 @@ from backproof.arrays import Array
 from backproof.gradcheck.numerics import derivative
 
 
+class Compared(NamedTuple):
+    """Vectors of one length: g and n at the compared entries, then along the directions, with the error bars of n.
+
+    places : of the entries in the vector; -1 for a direction.
+    """
+
+    places: Array
+    claimed: Array
+    numerical: Array
+    bars: Array
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How a gradient g compares with numerical derivatives n of the same function.
 
     relative_difference is |g - n| / (|g| + |n|) over what was compared; `wrong` are the indices of compared entries whose
     difference exceeds ten error bars (and rounding): by more than the numerical derivative can be off.
+    compared : what was compared, entries first, then directions.
 
     >>> agreement = Agreement(1e-12, entries=100, directions=8, size=5000, wrong=(), directions_wrong=0)
     >>> print(agreement.ok, agreement)
@@ -30,10 +44,15 @@ class Agreement:
     size: int
     wrong: tuple[int, ...]
     directions_wrong: int
+    compared: Compared | None = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
         return not self.wrong and not self.directions_wrong
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures, without the numbers behind them."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "compared"}
 
     def __str__(self) -> str:
         verdict = "agrees" if self.ok else f"DISAGREES at {len(self.wrong)} entries and {self.directions_wrong} directions"
@@ -83,6 +102,7 @@ def compare_gradient(
     wrong = chosen[~(np.abs(gradient[chosen] - numerical) <= allowed)]
     claimed: list[float] = gradient[chosen].tolist()
     found: list[float] = numerical.tolist()
+    along: list[float] = []
     directions_wrong = 0
     for _ in range(directions):
         unit = rng.normal(size=size)
@@ -92,12 +112,14 @@ def compare_gradient(
         directions_wrong += not abs(product - value) <= 10 * bar + rtol * max(abs(value), abs(product)) + 1e-14 * scale
         claimed.append(product)
         found.append(value)
+        along.append(bar)
     difference = float(np.linalg.norm(np.subtract(claimed, found)))
     total = float(np.linalg.norm(claimed) + np.linalg.norm(found))
     nothing = total <= 10 * (np.linalg.norm(bars) + directions * bars.max(initial=0.0))  # both are zero, to within the error bars
-    return Agreement(
-        0.0 if nothing else difference / total, len(chosen), directions, size, tuple(map(int, wrong)), directions_wrong
-    )
+    places = np.concatenate([chosen, np.full(directions, -1)])
+    compared = Compared(places, np.array(claimed), np.array(found), np.concatenate([bars, along]))
+    relative = 0.0 if nothing else difference / total
+    return Agreement(relative, len(chosen), directions, size, tuple(map(int, wrong)), directions_wrong, compared)
 
 
 def _along(function: Callable[[Array], float], theta: Array, direction: Array, step: float, at: float) -> tuple[float, float]:

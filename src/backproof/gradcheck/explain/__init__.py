@@ -2,5 +2,6 @@
 
 from backproof.gradcheck.explain.explain import blocks as blocks
 from backproof.gradcheck.explain.explain import explain as explain
+from backproof.gradcheck.explain.explain import markdown as markdown
 
-__all__ = ["blocks", "explain"]
+__all__ = ["blocks", "explain", "markdown"]

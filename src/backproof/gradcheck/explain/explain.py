@@ -25,6 +25,12 @@ def explain(cause: str) -> str:
     return (files("backproof.gradcheck.explain") / "pages" / f"{cause}.md").read_text(encoding="utf-8")
 
 
+def markdown(cause: str) -> str:
+    """The page for those who render Markdown: what each piece of code is stands above it, not within its mark."""
+    # their highlighters know languages, not our second word
+    return re.sub(r"^```python (wrong|right)$", r"*\1*\n\n```python", explain(cause), flags=re.MULTILINE)
+
+
 def blocks(cause: str) -> dict[str, str]:
     """The page's code: "wrong" and "right", each a Python text that defines `inputs`, `forward` and `backward`.
 
