@@ -74,6 +74,18 @@ def test_it_has_a_docstring_of_its_own(name):
     assert re.match(r"\S.*[.:]", documentation(name), re.DOTALL)
 
 
+def members(value: type) -> Iterator[str]:
+    """What a user sees of a class that the class itself defines."""
+    for attribute, member in vars(value).items():
+        if attribute[0] != "_" and (callable(member) or isinstance(member, property | classmethod | staticmethod)):
+            yield attribute
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if inspect.isclass(found(n))])
+def test_its_members_say_what_they_are(name):
+    assert [m for m in members(found(name)) if not inspect.getdoc(getattr(found(name), m))] == []
+
+
 @pytest.mark.parametrize("name", CHECKED)
 def test_it_has_an_example_that_runs_where_a_user_would_write_it(name):
     module = importlib.import_module(found(name).__module__)

@@ -1,6 +1,6 @@
 """Looks through a built site for what `mkdocs build --strict` does not see: dead links in HTML, and anything from another host.
 
-    python docs/tools/links.py SITE
+python docs/tools/links.py SITE
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""A notebook as a page: its text, its code, and the outputs that it was saved with (the tests run it and compare them)."""
+"""Notebooks: as pages, with the outputs that they were saved with; and run, to save those anew or to compare them.
+
+    python docs/tools/notebooks.py          runs all of docs/notebooks and saves them with what they show
+
+Outputs are kept in the files, so that a notebook is read where nothing is run; the tests run each one
+and compare.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,8 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
 
 
 def page(path: Path, uri: str) -> dict[str, str | bytes]:
@@ -18,10 +26,9 @@ def page(path: Path, uri: str) -> dict[str, str | bytes]:
             parts.append(text)
             continue
         parts.append(f"```python\n{text}\n```")
-        for output in cell["outputs"]:
-            parts.append(_shown(output, made, f"{uri}-{number}"))
+        parts += [_shown(output, made, f"{uri}-{number}") for output in cell["outputs"]]
     first, *rest = parts
-    download = f"[The notebook]({path.name}){{ download }}, to run it yourself."
+    download = f"This page is [a notebook]({path.name}){{ download }}, to run it yourself."
     made[f"{uri}.md"] = "\n\n".join([first, download, *rest]) + "\n"
     return made
 
@@ -32,7 +39,35 @@ def _shown(output: dict[str, Any], made: dict[str, str | bytes], name: str) -> s
     data = output["data"]
     if "image/png" in data:
         made[f"{name}.png"] = base64.b64decode("".join(data["image/png"]))
-        return f"![{''.join(data['text/plain'])}]({Path(name).name}.png)"
+        return f'![what the cell above draws]({Path(name).name}.png){{ loading="lazy" }}'
     if "text/html" in data:
-        return f'<div class="output">\n{"".join(data["text/html"])}\n</div>'
+        return f'<div class="output" markdown="0">\n{"".join(data["text/html"])}\n</div>'
     return f"```text\n{''.join(data['text/plain'])}\n```"
+
+
+def executed(path: Path, folder: Path) -> Any:
+    """The notebook with the outputs of a run in `folder`; what a cell raises is raised here."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    return NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(folder)}}
+    ).execute()
+
+
+def main() -> None:
+    import tempfile
+
+    import nbformat
+
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = executed(path, Path(folder))
+        notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        nbformat.write(notebook, path)
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -79,6 +79,7 @@ class Network(Shown):
     # --- structure ---------------------------------------------------------------------------------------------------------
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """The layers, from the input on."""
         return self.chain.layers
 
     def _settle(self, axes: int | None) -> None:
@@ -125,10 +126,12 @@ class Network(Shown):
 
     @property
     def is_initialised(self) -> bool:
+        """Whether there are parameters yet."""
         return self._store is not None
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of the parameters, and of what is computed with them."""
         return self.store.flat.dtype
 
     @property

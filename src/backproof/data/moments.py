@@ -43,10 +43,12 @@ class Moments:
 
     @property
     def variance(self) -> Array:
+        """Mean squared deviation of each column."""
         variance: Array = self._squares / self.count
         return variance
 
     @property
     def range(self) -> Array:
+        """Largest less smallest number of each column."""
         spread: Array = self._high - self._low
         return spread

@@ -72,22 +72,27 @@ class Streamed:
 
     @property
     def name(self) -> str:
+        """The path of the file."""
         return str(self.rows.path)
 
     @property
     def features(self) -> tuple[str, ...]:
+        """The names of the columns."""
         return self.rows.features
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
+        """Of the columns that are no plain numbers: "category" or "date"."""
         return self.rows.kinds
 
     @property
     def categories(self) -> dict[str, tuple[str, ...]]:
+        """The values of each categorical column."""
         return {name: vocabulary.values for name, vocabulary in self.rows.categories.items()}
 
     @property
     def image(self) -> Image | None:
+        """What images the features are the pixels of."""
         return self.rows.image
 
     def coded(self, coding: Coding) -> Streamed:

@@ -48,6 +48,7 @@ class Agreement:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing that was compared is wrong."""
         return not self.wrong and not self.directions_wrong
 
     def as_json(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Elementwise(Layer):
 
     @property
     def rule(self) -> Rule:
+        """Value, slope and curvature."""
         return RULES[type(self).__name__]
 
     def forward(
@@ -145,6 +146,7 @@ class LeakyReLU(Elementwise):
 
     @property
     def rule(self) -> Rule:
+        """Value, slope and curvature."""
         return Rule(lambda x: f.leaky_relu(x, self.slope), lambda x: f.leaky_relu_slope(x, self.slope), f.zeros)
 
 
@@ -168,4 +170,5 @@ class GELU(Elementwise):
 
     @property
     def rule(self) -> Rule:
+        """Value, slope and curvature."""
         return RULES["GELU-tanh" if self.approximate == "tanh" else "GELU"]
