@@ -2,6 +2,9 @@
 
 import pytest
 
+from tests.browser import browser as browser
+from tests.browser import visit as visit
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the long studies too")

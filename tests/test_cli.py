@@ -379,7 +379,7 @@ def test_names_in_a_model_from_someone_else_are_not_believed(run, changes, messa
 )
 def test_mistakes_about_checkpoints(run, arguments, message):
     run("train", "iris", *QUICK, "--out", "done", "--checkpoint-every", "1")
-    for name in ("model.safetensors", "history.json"):
+    for name in ("model.safetensors", "history.json", "report.html"):
         Path("done", name).unlink()
     Path("damaged").mkdir()
     Path("damaged/run.json").write_text('{"source": "iris", "settings": {"hidden": 5}}')

@@ -87,7 +87,9 @@ def test_docstrings_become_markdown():
     prepared = tool_of_the_site("docstrings").markdown
     assert prepared("One.\n\n>>> f()\n1\n\nTwo <h, s>.") == "One.\n\n```pycon\n>>> f()\n1\n```\n\nTwo &lt;h, s>."
     assert prepared("One:\n>>> f()\n1") == "One:\n\n```pycon\n>>> f()\n1\n```"
-    assert prepared("a : one\nand more\nb, c: two") == "- **a**: one\n  and more\n- **b, c**: two"
+    assert prepared("a : one\nand more; b, c: two\nd : x: y. Raises `E`.") == (
+        "- **a**: one and more;\n- **b, c**: two\n- **d**: x: y.\n\nRaises `E`."
+    )
     assert prepared("Formula\n\n    J = <h, s>") == "Formula\n\n    J = <h, s>"
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import griffe
 
-_ARGUMENT = re.compile(r"^\*{0,2}(\w+(?:, \w+)*) ?: (?=\S)")
+# "x (N, features): the inputs", at the beginning of a paragraph, of a line or after a sentence
+_ARGUMENT = re.compile(r"(?:^|(?<=[.;] )|(?<=\n))(\*{0,2}\w+(?:, \w+)*) ?: (?=\S)")
+_RAISES = re.compile(r"\s(?=Raises )")
 _LEFT = re.compile(r"<(?=[\w\-/^ ]+, )")  # of an inner product <h, s>, which HTML would take for a tag
 
 
@@ -30,7 +32,11 @@ def _paragraph(text: str) -> str:
     if text.startswith("    "):
         return text
     shown, example, code = text.partition("\n>>> ")  # an example right below its sentence
-    lines = [line if "`" in line else _LEFT.sub("&lt;", line) for line in shown.splitlines()]
-    if _ARGUMENT.match(lines[0]):
-        lines = [_ARGUMENT.sub(r"- **\1**: ", line) if _ARGUMENT.match(line) else f"  {line}" for line in lines]
-    return "\n".join(lines) + (f"\n\n```pycon\n>>> {code}\n```" if example else "")
+    prose = "\n".join(line if "`" in line else _LEFT.sub("&lt;", line) for line in shown.splitlines())
+    if _ARGUMENT.match(prose):
+        listed, *raised = _RAISES.split(prose, maxsplit=1)
+        items = _ARGUMENT.split(listed)[1:]
+        pairs = zip(items[::2], items[1::2], strict=True)
+        prose = "\n".join(f"- **{name}**: {' '.join(said.split())}" for name, said in pairs)
+        prose = "\n\n".join([prose, *raised])
+    return prose + (f"\n\n```pycon\n>>> {code}\n```" if example else "")

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"[\w.]+ = ")  # a cure that can be typed as it stands
 
+_LEADS = {
+    "wrong": "",
+    "right": "everything that was compared agrees with the numerical derivative, to within its error bar",
+    "unsure": "the numerical derivative is not accurate enough here to decide",
+}
+
 
 def check_page(report: Report) -> str:
     """The whole file."""
@@ -46,7 +52,7 @@ def check_page(report: Report) -> str:
 
 
 def _lead(report: Report, first: Finding | None) -> Html:
-    words = CAUSES.get(first.cause, "") if first is not None and not first.is_note else ""
+    words = CAUSES.get(first.cause, "") if first is not None and not first.is_note else _LEADS[parts.standing(report)]
     return (
         element("p", "Gradient check of ", element("code", report.target), class_="eyebrow")
         + element("h1", parts.headline(report))

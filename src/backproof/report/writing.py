@@ -16,6 +16,8 @@ def require_file(
     if not isinstance(path, str | os.PathLike):
         raise ArgumentTypeError(f"{name}: expected a path, received {type(path).__name__}")
     file = Path(path)
+    if "\0" in str(file):
+        raise ArgumentError(f"{name}: expected a file, received {str(file)!r}")
     if file.is_dir() or not file.name:
         raise ArgumentError(f"{name}: expected a file, received the folder {file}")
     above = next((folder for folder in file.parents if folder.exists()), None)

@@ -85,21 +85,21 @@ backproof.pictures.curves = (figure, data) => {
   };
 
   let plane = null;
-  const surface = backproof.surface(plot, (width) => Math.max(220, Math.min(380, width * 0.45)), (context, width, height) => {
+  const rule = (context, value, dash, name) => {
+    context.strokeStyle = colour(name);
+    context.lineWidth = 1;
+    context.setLineDash(dash);
+    context.beginPath();
+    context.moveTo(plane.x(value), plane.box.top);
+    context.lineTo(plane.x(value), plane.box.bottom);
+    context.stroke();
+    context.setLineDash([]);
+  };
+  const lines = (context, width, height) => {
     const span = x.length > 1 ? [x[0], x[x.length - 1]] : [x[0] - 1, x[0] + 1];
     plane = backproof.plane(context, width, height, { x: span, y: extent(), log: state.log, xLabel, yLabel: data.y_label, whole: data.x_whole ?? true });
-    const rule = (value, dash, name) => {
-      context.strokeStyle = colour(name);
-      context.lineWidth = 1;
-      context.setLineDash(dash);
-      context.beginPath();
-      context.moveTo(plane.x(value), plane.box.top);
-      context.lineTo(plane.x(value), plane.box.bottom);
-      context.stroke();
-      context.setLineDash([]);
-    };
     if (data.best) {
-      rule(data.best.x, [3, 3], "muted");
+      rule(context, data.best.x, [3, 3], "muted");
       const at = plane.x(data.best.x);
       const onLeft = at > (plane.box.left + plane.box.right) / 2;
       context.fillStyle = colour("muted");
@@ -116,17 +116,35 @@ backproof.pictures.curves = (figure, data) => {
         context.setLineDash(one.dash);
         trace(context, plane, one.values);
         context.setLineDash([]);
-        const dots = x.length === 1 ? [0] : state.at >= 0 ? [state.at] : [];
-        for (const i of dots) {
-          if (!Number.isFinite(one.values[i])) continue;
-          context.fillStyle = colour(one.colour);
-          context.beginPath();
-          context.arc(plane.x(x[i]), plane.y(one.values[i]), 4, 0, 7);
-          context.fill();
-        }
       }
     });
-    if (state.at >= 0) rule(x[state.at], [], "ink");
+  };
+
+  // While the pointer moves, the lines stay: they are painted once, and copied under what moves.
+  let still = null;
+  const surface = backproof.surface(plot, (width) => Math.max(220, Math.min(380, width * 0.45)), (context, width, height, ratio) => {
+    const { canvas } = context;
+    const looks = [width, height, ratio, backproof.dark(), state.log, ...series.map(({ shown }) => shown)].join();
+    if (still?.looks === looks) {
+      context.save();
+      context.resetTransform();
+      context.drawImage(still.image, 0, 0);
+      context.restore();
+    } else {
+      lines(context, width, height);
+      still = { looks, image: make("canvas", { width: canvas.width, height: canvas.height }) };
+      still.image.getContext("2d").drawImage(canvas, 0, 0);
+    }
+    const i = x.length === 1 ? 0 : state.at;
+    if (i < 0) return;
+    for (const one of series) {
+      if (!one.shown || !Number.isFinite(one.values[i])) continue;
+      context.fillStyle = colour(one.colour);
+      context.beginPath();
+      context.arc(plane.x(x[i]), plane.y(one.values[i]), 4, 0, 7);
+      context.fill();
+    }
+    if (state.at >= 0) rule(context, x[i], [], "ink");
   });
 
   const read = () => {

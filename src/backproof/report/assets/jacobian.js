@@ -68,13 +68,13 @@ backproof.pictures.jacobian = (figure, stored) => {
     const unknown = one.unknown[cell];
     const bar = one.bars && !unknown ? ` ± ${format(one.bars[cell], 2)}` : "";
     const verdict = one.wrong[cell] ? ["wrong", "wrong"] : unknown ? ["unsure", "cannot tell"] : ["right", "right"];
-    const field = (name, ...value) => make("div", {}, make("span", {}, name), make("b", {}, ...value));
+    const field = (name, value, kind) => make("div", {}, make("span", {}, name), make("b", { class: kind }, value));
     fields.replaceChildren(
       field("entry", `∂ ${one.output(cell)} / ∂ ${one.input(cell)}`),
       field("numerical", unknown ? "not known" : format(one.numerical[cell], 9) + bar),
       field("yours", format(one.yours[cell], 9)),
       field("difference", unknown ? "not known" : format(one.difference[cell], 4)),
-      field("verdict", make("i", { class: verdict[0] }, verdict[1])),
+      field("verdict", verdict[1], verdict[0]),
     );
   };
 

@@ -148,6 +148,8 @@
     // What lies over the colours: numbers where there is room, and the cell that is pointed at.
     const over = (context, one, width, height) => {
       const [wide, high] = [width / view.columns, height / view.rows];
+      const tiny = 1e-9 * Math.max(...drawn.map(({ limit }) => limit())); // what rounding leaves of a difference
+      const short = (value) => (Math.abs(value) <= tiny ? "0" : format(value, 3));
       if (wide >= 46 && high >= 18) {
         context.font = `${wide < 60 ? 11 : 12.5}px system-ui, sans-serif`;
         context.textAlign = "center";
@@ -156,7 +158,7 @@
           for (let c = Math.floor(view.x); c < Math.min(columns, view.x + view.columns); c++) {
             const cell = r * columns + c;
             context.fillStyle = backproof.bright(one.words[cell]) ? "#14171a" : "#ffffff";
-            context.fillText(unknown[cell] ? "?" : format(one.values[cell], 3), (c - view.x + 0.5) * wide, (r - view.y + 0.5) * high, wide - 8);
+            context.fillText(unknown[cell] ? "?" : short(one.values[cell]), (c - view.x + 0.5) * wide, (r - view.y + 0.5) * high, wide - 8);
           }
         }
       }

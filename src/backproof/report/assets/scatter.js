@@ -42,6 +42,8 @@ backproof.pictures.scatter = (figure, stored) => {
     const key = (name, text, style = "dot") => make("span", {}, make("span", { class: `mark ${style}`, style: `--mark: var(--${name})` }), text);
     const parts = [key("series-1", "right"), key("series-2", "wrong", "square"), key("muted", "y = x", "line")];
     if (one.factor !== null && one.factor !== 1) parts.push(key("series-2", `y = ${format(one.factor, 4)} x`, "line dashed"));
+    const lost = one.numerical.reduce((sum, value, i) => sum + !(Number.isFinite(value) && Number.isFinite(one.yours[i]) && !one.unknown[i]), 0);
+    if (lost) parts.push(make("span", { class: "muted" }, `${lost.toLocaleString("en")} without a finite value: not drawn`));
     legend.replaceChildren(...parts);
   };
   take();
