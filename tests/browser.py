@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: while it lasts, no other event loop can run
 def browser() -> Iterator[Any]:
     """Chromium: the system's own, or Playwright's; tests that ask for it are skipped where there is neither."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

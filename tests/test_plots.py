@@ -8,6 +8,7 @@ import math
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -221,6 +222,26 @@ def test_the_figure_of_a_check():
     assert np.array_equal(points["wrong"], np.stack([numerical[wrong], yours[wrong]], axis=1))
     assert np.array_equal(points["right"], np.stack([numerical[~wrong], yours[~wrong]], axis=1))
     assert "2 entries wrong" in figure.get_suptitle()
+
+
+def test_very_many_wrong_entries_are_not_outlined():
+    wrong = np.random.default_rng(0).random((100, 100)) < 0.3
+    figure = report(np.zeros((100, 100)), wrong.astype(float), wrong).plot()
+    assert not [c for axes in figure.axes if axes.images for c in axes.collections if isinstance(c, LineCollection)]
+    assert figure.get_suptitle().endswith(f"{wrong.sum():,} entries wrong")
+
+
+def test_error_bars_are_drawn_where_they_are_known():
+    j, bars = np.eye(2), np.array([[0.05, np.inf], [0.5, np.inf]])
+    c = replace(report(j, j, j > 2).comparisons[0], bars=bars)
+    scatter = next(axes for axes in replace(report(j, j, j > 2), comparisons=[c]).plot().axes if axes.get_xlabel() == "numerical")
+    kinds = {container.get_label(): container for container in scatter.containers}
+    assert list(kinds) == ["right", "cannot tell"]
+    assert kinds["right"].lines[0].get_xydata().tolist() == [[1.0, 1.0]]
+    (drawn,) = kinds["right"].lines[2]
+    np.testing.assert_allclose(drawn.get_segments()[0][:, 0], [0.95, 1.05])
+    (drawn,) = kinds["cannot tell"].lines[2]
+    assert [segment[:, 0].tolist() for segment in drawn.get_segments() if len(segment)] == [[-0.5, 0.5]]
 
 
 def test_the_figure_of_a_real_check():

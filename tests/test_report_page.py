@@ -82,7 +82,7 @@ def test_the_page_has_every_digit_of_both_jacobians_and_their_bars():
     stored = data_of(report.to_html())["jacobians"][0]
     assert np.array_equal(array(stored["numerical"]), c.numerical)
     assert np.array_equal(array(stored["yours"]), c.analytical)
-    assert np.array_equal(array(stored["wrong"]).astype(bool), c.wrong_cells)
+    assert np.array_equal(array(stored["state"]) == 1, c.wrong_cells)
     assert (array(stored["bars"]) >= c.bars).all()
     assert np.allclose(array(stored["bars"]), c.bars, rtol=1e-6)
 
@@ -189,6 +189,16 @@ def test_the_table_has_all_entries_of_a_small_jacobian_and_two_hundred_wrong_one
     assert repr(float(c.analytical[i, j])) in many
 
 
+def test_entries_with_wide_bars_are_neither_right_nor_wrong():
+    c = right().comparisons[0]
+    bars = np.full((3, 3), 1e-12)
+    bars[0, 1], bars[1, 1] = np.inf, 0.5
+    one = Comparison(**{**vars(c), "bars": bars})
+    assert array(data_of(right(comparisons=[one]).to_html())["jacobians"][0]["state"]).tolist() == [[0, 2, 0], [0, 2, 0], [0, 0, 0]]
+    assert entry_table(one).count("cannot tell") == 2
+    assert entry_table(one).count("not known") == 1
+
+
 def test_sizes_of_pages():
     assert len(large(200, 0.5).to_html().encode()) < 1.5e6
     assert len(wrong().to_html().encode()) < 150e3
@@ -199,7 +209,7 @@ def test_jacobians_beyond_the_page_are_named():
     report = wrong(comparisons=[one, Comparison(**{**vars(one), "name": "second", "input": 1})])
     text = report.to_html()
     assert len(data_of(text)["jacobians"]) == 1
-    assert "Not drawn, because not formed or too large: second." in text
+    assert "too large for a page: second." in text
 
 
 def test_the_check_keeps_a_jacobian_of_400_by_400():
@@ -219,12 +229,14 @@ def test_verdicts_in_words():
 
 def test_the_page_is_written_whole_and_never_over_another_unasked(tmp_path):
     path = tmp_path / "new" / "report.html"
-    text = wrong().to_html(path)
+    assert wrong().to_html(path) is None
+    text = wrong().to_html()
     assert path.read_text(encoding="utf-8") == text
     with pytest.raises(backproof.OutputExistsError, match="overwrite=True"):
         right().to_html(path)
     assert path.read_text(encoding="utf-8") == text
-    assert right().to_html(str(path), overwrite=True) == path.read_text(encoding="utf-8")
+    right().to_html(str(path), overwrite=True)
+    assert path.read_text(encoding="utf-8") == right().to_html()
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -140,8 +141,16 @@ def test_mistakes_are_shown_as_they_are(run):
     order = wrong[np.argsort(-h[wrong].max(1), kind="stable")][:24]
     shown = page.all("img")
     assert len(shown) == 24 < len(wrong)
-    assert f"{len(wrong)} of 449 held-out examples are taken for another class. Here are the 24 most confident." in page.text
+    assert (
+        f"{len(wrong)} of 449 held-out examples are taken for another class. Here are the 24 most confident. Example 1 is"
+        in page.text
+    )
     largest = held.x[order].max()
+    written = re.findall(r">example ([\d,]+)<", Path("run/report.html").read_text())
+    numbers = [int(number.replace(",", "")) for number in written]
+    whole = read("digits")
+    assert np.array_equal(whole.x[np.array(numbers) - 1], held.x[order])
+    assert np.array_equal(whole.labels[np.array(numbers) - 1], held.labels[order])
     for k, i in enumerate(order):
         decoded = pillow.open(io.BytesIO(base64.b64decode(shown[k]["src"].removeprefix("data:image/png;base64,"))))
         assert np.array_equal(np.asarray(decoded), np.rint(255 * held.x[i].reshape(8, 8) / largest))
@@ -154,10 +163,10 @@ def test_mistakes_of_a_table_are_a_table(run):
     lines += [f"{rng.normal():.3f},{'ab'[i % 2]},2024-05-{1 + i % 9:02},{'xyz'[rng.integers(3)]}" for i in range(120)]
     Path("t.csv").write_text("\n".join(lines))
     assert run("train", "t.csv", "--target", "label", "--out", "run", "--epochs", "1", "--hidden", "4")[0] == 0
-    rows = opened().table("true class", "taken for")
+    rows = opened().table("example", "true class")
     assert len(rows) > 5
-    for true, taken, probability, of_true, size, colour, when in rows:
-        assert any(line == f"{float(size):.3f},{colour},{when},{true}" for line in lines[1:])
+    for number, true, taken, probability, of_true, size, colour, when in rows:
+        assert lines[int(number)] == f"{float(size):.3f},{colour},{when},{true}"
         assert true != taken
         assert float(probability) >= float(of_true)
     assert not opened().all("img")
@@ -214,6 +223,11 @@ def test_streamed_data_have_a_page(run):
     assert run("train", "x.npy", "--target", "t.npy", "--stream", "--out", "run", "--epochs", "2")[0] == 0
     page = opened()
     assert "Data that are read a piece at a time are not looked into." in page.text
+    rows = page.table("example", "true class")
+    assert len(rows) > 1
+    for number, true, *_, length, _, _, _ in rows:
+        assert float(length) == data.x[int(number) - 1, 0]
+        assert int(true) == data.labels[int(number) - 1]
     assert len(page.curve("loss", "held out")) == 2
 
 
@@ -254,6 +268,7 @@ def test_mistakes_are_the_most_confident_ones_of_all_pieces():
     assert found.count == len(wrong)
     assert np.array_equal(found.x, x[kept][order])
     assert np.array_equal(found.true, t[kept][order])
+    assert np.array_equal(found.order, np.flatnonzero(kept)[order])
     assert np.array_equal(found.taken, h[order].argmax(1))
     np.testing.assert_allclose(found.confidence, h[order].max(1))
     np.testing.assert_allclose(found.true_probability, h[order, t[kept][order]])

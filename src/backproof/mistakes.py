@@ -14,7 +14,8 @@ class Mistakes:
     """The `most` mistakes with the highest probability for the wrong class, of examples that come in pieces.
 
     x (K, features), true (K,), taken (K,), confidence (K,): the examples, their labels, the classes that they were taken for and
-    the probabilities of these; the most confident first. true_probability (K,): those of the true classes. count : all mistakes.
+    the probabilities of these; the most confident first. true_probability (K,): those of the true classes. order (K,): their
+    numbers, from 0, among all examples that were looked at. count : all mistakes.
 
     >>> found = Mistakes(most=1)
     >>> found.add(np.array([[1.0], [2.0], [3.0]]), np.array([[2.0, 0.0], [5.0, 0.0], [0.0, 1.0]]), np.array([1, 1, 1]))
@@ -23,19 +24,19 @@ class Mistakes:
     """
 
     def __init__(self, most: int = 24) -> None:
-        self.most, self.count = most, 0
+        self.most, self.count, self._seen = most, 0, 0
         self._kept: Sequence[Array] = ()
 
     def add(self, x: Array, logits: Array, labels: Array) -> None:
         """Look at x (N, features) with logits (N, classes) and labels (N,); those whose logits are not finite are left out."""
         with np.errstate(all="ignore"):
             wrong = np.flatnonzero((logits.argmax(axis=1) != labels) & np.isfinite(logits).all(axis=1))
-        self.count += len(wrong)
+        self.count, before, self._seen = self.count + len(wrong), self._seen, self._seen + len(labels)
         if not len(wrong):
             return
         h = softmax(logits[wrong].astype(np.float64), 1)
         taken, rows = h.argmax(axis=1), np.arange(len(wrong))
-        found = (labels[wrong], taken, h[rows, taken], h[rows, labels[wrong]])
+        found = (labels[wrong], taken, h[rows, taken], h[rows, labels[wrong]], before + wrong)
         chosen = np.argsort(-found[2], kind="stable")[: self.most]  # the rest of x need not be copied
         new = [x[wrong[chosen]], *(part[chosen] for part in found)]
         kept = [np.concatenate(pair) for pair in zip(self._kept, new, strict=True)] if self._kept else new
@@ -67,3 +68,7 @@ class Mistakes:
     @property
     def true_probability(self) -> Array:
         return self._part(4)
+
+    @property
+    def order(self) -> Array:
+        return self._part(5).astype(np.int64)

@@ -20,14 +20,18 @@ _ROWS_AT_ONCE = 8192
 class Dataset:
     """Features x (N, features) in float64, labels (N,) as indices into `classes`, and the names of both.
 
-    kinds : of the columns that are no plain numbers. A categorical column of x holds places in `categories[name]`. image : what
-    images the features are the pixels of. Splits and the like raise `DataError` where a class has too few examples.
+        kinds : of the columns that are no plain numbers. A categorical column of x holds places in `categories[name]`. image : what
+    <<<<<<< HEAD
+        images the features are the pixels of. Splits and the like raise `DataError` where a class has too few examples.
 
-    >>> import numpy as np
-    >>> table = Dataset("flowers", np.eye(4), np.array([0, 1, 0, 1]), ("red", "blue"), ("a", "b", "c", "d"))
-    >>> train, test = table.split(0.5, seed=0)
-    >>> train.x.shape, sorted(test.labels.tolist())
-    ((2, 4), [0, 1])
+        >>> import numpy as np
+        >>> table = Dataset("flowers", np.eye(4), np.array([0, 1, 0, 1]), ("red", "blue"), ("a", "b", "c", "d"))
+        >>> train, test = table.split(0.5, seed=0)
+        >>> train.x.shape, sorted(test.labels.tolist())
+        ((2, 4), [0, 1])
+    =======
+        images the features are the pixels of. rows : where the examples are in the data that they were taken from; None: these are all.
+    >>>>>>> k6b
     """
 
     name: str
@@ -38,10 +42,15 @@ class Dataset:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image: Image | None = None
+    rows: Array | None = None
 
     def take(self, rows: Array) -> Dataset:
         """The examples at the indices `rows`."""
-        return replace(self, x=self.x[rows], labels=self.labels[rows])
+        return replace(self, x=self.x[rows], labels=self.labels[rows], rows=self.places(rows))
+
+    def places(self, order: Array) -> Array:
+        """Where the examples with these numbers are in the whole data, from 0."""
+        return order if self.rows is None else self.rows[order]
 
     def pieces(self) -> Iterator[tuple[Array, Array]]:
         """(x, labels) of all examples, in order, some thousands at a time."""

@@ -38,6 +38,16 @@ class Part:
         held = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53 < self.fraction
         return held if self.held_out else ~held
 
+    def places(self, order: Array, examples: int) -> Array:
+        """The places, among so many examples, of this part's examples with the numbers `order`."""
+        found, before, step = np.zeros(len(order), dtype=np.int64), 0, 1 << 16
+        for i in range(0, examples, step):
+            own = i + np.flatnonzero(self.mask(i, min(step, examples - i)))
+            within = (order >= before) & (order < before + len(own))
+            found[within] = own[order[within] - before]
+            before += len(own)
+        return found
+
     def count(self, examples: int) -> int:
         """How many of the first `examples` belong to this part."""
         step = 1 << 16
@@ -109,6 +119,10 @@ class Streamed:
         if not len(train) or not len(test):
             raise DataError(f"{self.name}: expected enough examples on both sides of a {fraction:g} split, received {len(self)}")
         return train, test
+
+    def places(self, order: Array) -> Array:
+        """Where the examples with these numbers are in the whole data, from 0."""
+        return order if self.part is None else self.part.places(order, len(self.rows))
 
     def pieces(self, rng: np.random.Generator | None = None) -> Iterator[tuple[Array, Array]]:
         """(x, labels) of all examples, a piece at a time: in order, or segments in an order drawn from `rng`."""

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -177,10 +177,17 @@ class Report:
 
         return draw(self, name)
 
-    def to_html(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> str:
-        """The report as a page: one HTML file that needs nothing else, with the Jacobians as pictures; written to `path` if given.
+    @overload
+    def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...
 
-        Raises `ArgumentError` if `path` is no file that can be written, `OutputExistsError` if it exists and `overwrite` is False.
+    @overload
+    def to_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None: ...
+
+    def to_html(self, path: str | os.PathLike[str] | None = None, *, overwrite: bool = False) -> str | None:
+        """The report as a page, one HTML file that needs nothing else: written to `path`, or returned where there is none.
+
+        It shows the cause with its formula, the Jacobians as pictures, and what the verdict rests on. Raises `ArgumentError` if
+        `path` is no file that can be written, `OutputExistsError` if it exists and `overwrite` is False.
 
         >>> import numpy as np, backproof
         >>> report = backproof.check(np.sin, np.arange(3.0), backward=lambda g, x: g * np.cos(x))
@@ -190,12 +197,11 @@ class Report:
         from backproof.report.check_page import check_page
         from backproof.report.writing import require_file, write
 
-        if path is not None:
-            require_file(path, overwrite)
-        page = check_page(self)
-        if path is not None:
-            write(path, page)
-        return page
+        if path is None:
+            return check_page(self)
+        require_file(path, overwrite)
+        write(path, check_page(self))
+        return None
 
     def _repr_html_(self) -> str:
         from backproof.report.fragment import fragment

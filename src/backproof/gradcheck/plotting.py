@@ -9,17 +9,21 @@ import numpy as np
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
 from backproof.gradcheck.rendering import has_picture, pictured, verdict, wrong_cells
+from backproof.gradcheck.values import unsettled
 from backproof.plots.figure import BLUE, DIVERGING, FAINT, INK, ORANGE, Axes, Figure, bare, count, new_figure
 
 if TYPE_CHECKING:
     from backproof.gradcheck.findings import Comparison, Report
 
-_MOST_POINTS = 4000  # of right entries in the scatter; of more a regular part is drawn
+_MOST_POINTS = 4000  # of right entries in the scatter, and of wrong ones; of more a regular part is drawn
+_MOST_EDGES = 8000  # of regions of wrong entries: more would hide what they surround
 
 
 def draw(report: Report, name: str | None = None) -> Figure:
     """The figure of `Report.plot`."""
     comparison = _chosen(report, name)
+    from matplotlib.collections import LineCollection
+
     numerical, yours = np.asarray(comparison.numerical, np.float64), np.asarray(comparison.analytical, np.float64)
     wrong = wrong_cells(comparison)
     with np.errstate(invalid="ignore"):
@@ -28,7 +32,7 @@ def draw(report: Report, name: str | None = None) -> Figure:
     largest = max((float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in (numerical, yours, difference)), default=0.0) or 1.0
     figure = new_figure(13.5, 4.0)
     maps = figure.add_gridspec(1, 4, width_ratios=[1, 1, 1, 1.15])
-    panels = []
+    panels, edges = [], _edges(wrong)
     for k, (title, values) in enumerate((("numerical", numerical), ("yours", yours), ("yours - numerical", difference))):
         axes = figure.add_subplot(maps[0, k])
         image = axes.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
@@ -36,15 +40,14 @@ def draw(report: Report, name: str | None = None) -> Figure:
         axes.set_xlabel("inputs", fontsize=9)
         axes.set_ylabel("outputs" if k == 0 else "", fontsize=9)
         count(axes.xaxis, axes.yaxis)
-        if k:
-            _outline(axes, wrong)
+        if k and edges:
+            axes.add_collection(LineCollection(edges, colors=INK, linewidths=1.2 if max(m, n) <= 50 else 0.5))
         panels.append(axes)
     figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01).ax.tick_params(labelsize=8)
     _scatter(figure.add_subplot(maps[0, 3]), comparison, numerical, yours, wrong)
-    figure.suptitle(
-        f"{verdict(report)}\nJacobian with respect to {comparison.name} ({m} x {n}); {int(wrong.sum()):,} entries wrong, outlined",
-        x=0.01, ha="left", fontsize=11, color=INK, parse_math=False,
-    )  # fmt: skip
+    told = f"Jacobian with respect to {comparison.name} ({m} x {n}); {int(wrong.sum()):,} entries wrong"
+    head = f"{verdict(report)}\n{told}{', outlined' if edges else ''}"
+    figure.suptitle(head, x=0.01, ha="left", fontsize=11, color=INK, parse_math=False)
     return figure
 
 
@@ -59,34 +62,38 @@ def _chosen(report: Report, name: str | None) -> Comparison:
     return found
 
 
-def _outline(axes: Axes, wrong: Array) -> None:
-    """A line around each region of wrong entries."""
-    from matplotlib.collections import LineCollection
-
+def _edges(wrong: Array) -> list[Array]:
+    """The lines around the regions of wrong entries, from (x, y) to (x, y); none where there are too many."""
     framed = np.pad(wrong, 1).astype(np.int8)
     across, down = np.argwhere(np.diff(framed, axis=0)[:, 1:-1]), np.argwhere(np.diff(framed, axis=1)[1:-1])
+    if len(across) + len(down) > _MOST_EDGES:
+        return []
     flat = np.stack([across[:, ::-1] - 0.5, across[:, ::-1] + [0.5, -0.5]], axis=1)
     upright = np.stack([down[:, ::-1] - 0.5, down[:, ::-1] + [-0.5, 0.5]], axis=1)
-    axes.add_collection(LineCollection([*flat, *upright], colors=INK, linewidths=1.2 if max(wrong.shape) <= 50 else 0.5))
+    return [*flat, *upright]
 
 
 def _scatter(axes: Axes, comparison: Comparison, numerical: Array, yours: Array, wrong: Array) -> None:
     """Entry by entry, with the line on which they should be: another slope is a constant factor."""
     bare(axes, "entry by entry")
     axes.grid(color="#E4E4E4", linewidth=0.7)
-    bars = np.full(numerical.shape, np.nan) if comparison.bars is None else np.asarray(comparison.bars, np.float64)
-    bars = np.where(np.isfinite(bars), bars, np.nan).reshape(-1)  # an infinite one is not known
+    unknown = np.zeros(numerical.shape, bool)
+    bars = np.full(numerical.shape, np.nan)
+    if comparison.bars is not None:
+        bars = np.where(np.isfinite(comparison.bars), comparison.bars, np.nan)  # an infinite one is not known
+        unknown = unsettled(numerical, np.asarray(comparison.bars)) & ~wrong
     finite = np.isfinite(numerical) & np.isfinite(yours)
     if finite.any():
         ends = [float(numerical[finite].min()), float(numerical[finite].max())]
         axes.plot(ends, ends, color=FAINT, linewidth=1.0, label="yours = numerical", zorder=1)
-    for kind, colour, marker in ((~wrong, BLUE, "o"), (wrong, ORANGE, "x")):
+    kinds = (("right", ~wrong & ~unknown, BLUE, "o"), ("cannot tell", unknown, FAINT, "s"), ("wrong", wrong, ORANGE, "x"))
+    for name, kind, colour, marker in kinds:
         at = np.flatnonzero((kind & finite).reshape(-1))
         at = at[:: max(1, -(-len(at) // _MOST_POINTS))]
         if len(at):
             axes.errorbar(
-                numerical.reshape(-1)[at], yours.reshape(-1)[at], xerr=bars[at],
-                fmt=marker, color=colour, markersize=4, linewidth=0.8, label="wrong" if marker == "x" else "right",
+                numerical.reshape(-1)[at], yours.reshape(-1)[at], xerr=bars.reshape(-1)[at],
+                fmt=marker, color=colour, markersize=4, linewidth=0.8, label=name,
             )  # fmt: skip
     axes.set_xlabel("numerical", fontsize=9)
     axes.set_ylabel("yours", fontsize=9)

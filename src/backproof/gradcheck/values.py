@@ -68,8 +68,7 @@ class Pair:
 
     @property
     def undecided(self) -> Array:
-        scale = float(np.abs(self.numerical[np.isfinite(self.numerical)]).max(initial=0.0))
-        return ~np.isfinite(self.error) | (self.error > 0.1 * np.maximum(np.abs(self.numerical), 0.1 * scale) + 1e-12)
+        return unsettled(self.numerical, self.error)
 
     def near(self, a: Array, b: Array, tolerance: float = 0.0) -> Array:
         """Entries of two forms of the Jacobian that are the same to the bars (and at a kink: to the one-sided slopes)."""
@@ -81,6 +80,12 @@ class Pair:
 
     def same(self, a: Array, b: Array, tolerance: float = 0.0) -> bool:
         return bool(self.near(a, b, tolerance).all())
+
+
+def unsettled(numerical: Array, error: Array) -> Array:
+    """Entries whose bar is so wide, measured by the entry and by the largest one, that nothing can be said of them."""
+    scale = float(np.abs(numerical[np.isfinite(numerical)]).max(initial=0.0))
+    return np.asarray(~np.isfinite(error) | (error > 0.1 * np.maximum(np.abs(numerical), 0.1 * scale) + 1e-12))
 
 
 def _relative(ev: Evaluator, gradients: Sequence[Array]) -> float:

@@ -52,4 +52,4 @@ def bare(axes: Axes, title: str = "") -> None:
 def count(*axes: Axis) -> None:
     """Axes of indices or epochs: ticks at whole numbers only."""
     for axis in axes:
-        axis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))

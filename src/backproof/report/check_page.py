@@ -22,7 +22,7 @@ _CODE = re.compile(r"[\w.]+ = ")  # a cure that can be typed as it stands
 
 _LEADS = {
     "wrong": "",
-    "right": "everything that was compared agrees with the numerical derivative, to within its error bar",
+    "right": "everything that was compared is right, to within the error bars of the numerical derivative",
     "unsure": "the numerical derivative is not accurate enough here to decide",
 }
 
@@ -34,9 +34,9 @@ def check_page(report: Report) -> str:
     if first is not None:
         sections.append(_cause(first))
     if shown:
-        sections += [_jacobian(report, shown), _scatter(shown)]
+        sections += [_jacobian(shown), _scatter(shown)]
     if report.comparisons:
-        sections.append(Section("Inputs", parts.inputs(report)))
+        sections.append(Section("Inputs", parts.inputs(report) + _left_out(report, shown)))
     others = [finding for finding in report.findings if finding is not first]
     if others:
         sections.append(Section("Also found", joined(parts.in_brief(finding) for finding in others)))
@@ -72,8 +72,8 @@ def _cause(finding: Finding) -> Section:
             *(element("div", element("h3", head), mathml(tex), class_=f"card {kind}") for head, kind, tex in pair),
             class_="pair",
         )
-        letters = f"g is the upstream gradient, dx what the backward returns. {known.letters}"
-        body += element("p", letters.strip(), class_="muted small")
+        letters = " ".join([*_letters(known.should + known.have), known.letters]).strip()
+        body += element("p", letters, class_="muted small") if letters else NOTHING
     if finding.fix:
         body += element("h3", "How to mend it")
         body += copyable(finding.fix) if _CODE.match(finding.fix) else element("p", parts.sentence(finding.fix, finding.name))
@@ -81,9 +81,16 @@ def _cause(finding: Finding) -> Section:
     if numbers:
         body += element("h3", "Evidence") + numbers
     body += _explained(finding.cause)
-    of = f" in the gradient of {finding.name}" if finding.name else ""
+    of = f" ({finding.name})" if finding.name else ""
     head = "Not a bug: " if finding.is_note else "The cause: "
     return Section(f"{head}{finding.cause}{of}", body)
+
+
+def _letters(tex: str) -> list[str]:
+    """What g and dx are, where they occur."""
+    upstream = ["g is the upstream gradient."] if re.search(r"(?<![A-Za-z])g(?![A-Za-z])", tex) else []
+    returned = re.search(r"(?<![A-Za-z])d[abxz](?![A-Za-z])", tex)
+    return [*upstream, f"{returned[0]} is what the backward returns."] if returned else upstream
 
 
 def _explained(cause: str) -> Html:
@@ -99,15 +106,22 @@ def _explained(cause: str) -> Html:
     return element("details", element("summary", f"More about {cause}: the mathematics, code, a real case"), Html(text))
 
 
-def _jacobian(report: Report, shown: list[Comparison]) -> Section:
-    rest = [c.name for c in report.comparisons if c not in shown]
+def _jacobian(shown: list[Comparison]) -> Section:
     caption = (
         "The derivative of each output (rows) with respect to each input (columns): as measured numerically, as your backward "
-        "has it, and the difference. Wrong entries are outlined."
+        "has it, and the difference."
     )
+    if any(c.wrong for c in shown):
+        caption += " Wrong entries are outlined."
     behind = joined(entry_table(c) for c in shown)
-    left = element("p", f"Not drawn, because not formed or too large: {', '.join(rest)}.", class_="muted") if rest else NOTHING
-    return Section("The Jacobian", picture("jacobian", "jacobians", caption, behind, summary="The entries as a table") + left)
+    return Section("The Jacobian", picture("jacobian", "jacobians", caption, behind, summary="The entries as a table"))
+
+
+def _left_out(report: Report, shown: list[Comparison]) -> Html:
+    """Which Jacobians are not to be seen, and why."""
+    names = ", ".join(c.name for c in report.comparisons if all(c is not one for one in shown))
+    words = f"Not drawn, because not formed (large ones are compared along directions) or too large for a page: {names}."
+    return element("p", words, class_="muted small") if names else NOTHING
 
 
 def _scatter(shown: list[Comparison]) -> Section:

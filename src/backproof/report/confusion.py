@@ -14,6 +14,7 @@ from backproof.report.training_data import Training, confused_pairs
 
 MOST_CLASSES = 30  # of a confusion matrix; of more the most frequent confusions are listed
 MOST_FEATURES = 20  # of a table of mistakes
+_NUMBERS = "Example 1 is the first in the data."
 
 
 def class_section(training: Training) -> Iterator[Section]:
@@ -61,7 +62,7 @@ def mistakes_section(training: Training) -> Section:
     if not len(found):
         return Section(heading, element("p", "There are none." if training.diverged is None else "The logits are not finite."))
     shown = f"are the {len(found):,} most confident" if len(found) < found.count else "they are, the most confident first"
-    said = element("p", f"{found.count:,} of {total:,} held-out examples are taken for another class. Here {shown}.")
+    said = element("p", f"{found.count:,} of {total:,} held-out examples are taken for another class. Here {shown}. {_NUMBERS}")
     return Section(heading, said + (_table(training) if training.job.coding.image is None else _gallery(training)))
 
 
@@ -71,24 +72,30 @@ def _gallery(training: Training) -> Html:
     shape = (size.height, size.width) if (size.channels or 1) == 1 else (size.height, size.width, size.channels)
     pixels = as_bytes(found.x).reshape(-1, *shape)
     items = []
-    for k in range(len(found)):
+    for k, place in enumerate(training.job.test_set.places(found.order)):
         true, taken = names[found.true[k]], names[found.taken[k]]
-        told = element("span", f"{true} taken for {taken} ({found.confidence[k]:.1%})")
+        told = element("span", f"{true} taken for {taken} ({found.confidence[k]:.1%})", element("br"), _numbered(place))
         items.append(element("li", image(pixels[k], f"an example of {true}, taken for {taken}"), told))
     return element("ul", joined(items), class_="gallery")
+
+
+def _numbered(place: int) -> Html:
+    return element("span", f"example {place + 1:,}", class_="muted")
 
 
 def _table(training: Training) -> Html:
     found, coding, names = training.evaluation.mistakes, training.job.coding, training.classes
     features = coding.features[:MOST_FEATURES]
-    head = ("true class", "taken for", "probability", "of the true class", *features)
+    head = ("example", "true class", "taken for", "probability", "of the true class", *features)
     rows = (
         (
-            names[found.true[k]], names[found.taken[k]], f"{found.confidence[k]:.4f}", f"{found.true_probability[k]:.4f}",
-            *coding.decode(found.x[k])[:MOST_FEATURES],
-        ) for k in range(len(found))
+            f"{place + 1:,}", names[found.true[k]], names[found.taken[k]], f"{found.confidence[k]:.4f}",
+            f"{found.true_probability[k]:.4f}", *coding.decode(found.x[k])[:MOST_FEATURES],
+        ) for k, place in enumerate(training.job.test_set.places(found.order))
     )  # fmt: skip
     more = len(coding.features) - len(features)
     caption = "Mistakes" + (f" (the first {len(features)} of {len(coding.features):,} features)" if more else " and their features")
     texts = {*coding.categories, *coding.dates}
-    return table(head, rows, caption, numeric=[k for k, name in enumerate(head) if (k >= 4 and name not in texts) or k in (2, 3)])
+    return table(
+        head, rows, caption, numeric=[k for k, name in enumerate(head) if (k >= 5 and name not in texts) or k in (0, 3, 4)]
+    )

@@ -10,12 +10,14 @@ import numpy as np
 
 from backproof.arrays import Array, Shape
 from backproof.gradcheck.rendering import has_picture, leading, wrong_cells
+from backproof.gradcheck.values import unsettled
 from backproof.report.markup import Html, element, table
 
 if TYPE_CHECKING:
     from backproof.gradcheck.findings import Comparison, Report
 
 DRAWN = 2**18  # entries of all Jacobians of a page together: 21 bytes each, and a third more in base64
+RIGHT, WRONG, UNSETTLED = range(3)  # what is known of an entry
 LISTED = 200  # rows of a table
 
 
@@ -35,7 +37,7 @@ def drawn(report: Report) -> list[Comparison]:
 
 def stored(c: Comparison, factor: float | None) -> dict[str, Any]:
     """One Jacobian for the scripts: both values with all their digits, the bars in single precision, rounded up."""
-    numerical, yours, wrong = _arrays(c)
+    numerical, yours, state = _arrays(c)
     with np.errstate(over="ignore"):
         bars = None if c.bars is None else np.nextafter(np.asarray(c.bars, dtype=np.float32), np.float32(np.inf))
     return {
@@ -48,16 +50,16 @@ def stored(c: Comparison, factor: float | None) -> dict[str, Any]:
         "numerical": numerical,
         "yours": yours,
         "bars": bars,
-        "wrong": wrong,
+        "state": state.astype(np.uint8),
         "factor": factor,
     }
 
 
 def entry_table(c: Comparison) -> Html:
     """The entries in full digits: all of a small Jacobian, of a larger one those that are wrong, the first two hundred."""
-    numerical, yours, wrong = _arrays(c)
+    numerical, yours, state = _arrays(c)
     everything = numerical.size <= LISTED
-    chosen = np.argwhere(np.ones_like(wrong) if everything else wrong)
+    chosen = np.argwhere(state >= 0 if everything else state == WRONG)
     rows = []
     for i, j in chosen[:LISTED].tolist():
         value, own, bar = (
@@ -74,7 +76,7 @@ def entry_table(c: Comparison) -> Html:
                 f"{bar:.1e}" if math.isfinite(bar) else "",
                 repr(own),
                 f"{own - value:.3g}" if known else "",
-                element("span", "wrong", class_="wrong") if wrong[i, j] else "" if known else "cannot tell",
+                ("right", element("span", "wrong", class_="wrong"), "cannot tell")[state[i, j]],
             ]
         )
     total = f"{len(chosen):,}" if len(chosen) <= LISTED else f"the first {LISTED} of {len(chosen):,}"
@@ -82,7 +84,9 @@ def entry_table(c: Comparison) -> Html:
         caption = f"All entries of the Jacobian of {c.name}"
     else:
         caption = f"The wrong entries of the Jacobian of {c.name}: {total}"
-    return table(["output", "input", "numerical", "error bar", "yours", "difference", ""], rows, caption, numeric=[2, 3, 4, 5])
+    return table(
+        ["output", "input", "numerical", "error bar", "yours", "difference", "verdict"], rows, caption, numeric=[2, 3, 4, 5]
+    )
 
 
 def place(name: str, flat: int, shapes: Sequence[Shape]) -> str:
@@ -97,7 +101,10 @@ def place(name: str, flat: int, shapes: Sequence[Shape]) -> str:
 
 
 def _arrays(c: Comparison) -> tuple[Array, Array, Array]:
-    return np.asarray(c.numerical, dtype=np.float64), np.asarray(c.analytical, dtype=np.float64), wrong_cells(c)
+    """numerical, yours, and what is known of each entry."""
+    numerical, yours = np.asarray(c.numerical, dtype=np.float64), np.asarray(c.analytical, dtype=np.float64)
+    unknown = np.zeros(numerical.shape, bool) if c.bars is None else unsettled(numerical, np.asarray(c.bars))
+    return numerical, yours, np.where(wrong_cells(c), WRONG, np.where(unknown, UNSETTLED, RIGHT))
 
 
 def _outputs(c: Comparison) -> Sequence[Shape]:

@@ -1,6 +1,6 @@
 r"""For each cause the formula of what the gradient should be, of what the code has, and what the letters mean; in TeX.
 
-In all of them g is the upstream gradient and dx what the backward returns.
+In all of them g is the upstream gradient and dx what the backward returns; the page says so where they occur.
 """
 
 from __future__ import annotations

@@ -56,13 +56,14 @@ def _jacobians(c: Comparison) -> Html:
 def _table(name: str, values: Array, wrong: Array) -> Html:
     factor, decimals = scale(values)
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    tiny = 1e-9 * largest
     rows = [
         element(
             "tr",
             *(
                 element(
                     "td",
-                    f"{value / factor:.{decimals}f}",
+                    "0" if abs(value) <= tiny else f"{value / factor:.{decimals}f}",
                     class_="x" if bad else None,
                     style=f"background:{_colour(value, largest)}",
                 )

@@ -11,8 +11,6 @@ Within it stand:
   "curves"   {"x": array, "x_label": "epoch", "y_label": "loss", "series": [{"name": "training", "values": array}, ...],
               "log": False, "best": {"x": 37, "label": "best epoch"}}; all but x and series may be left out. A nan is a gap.
               "log" is how the vertical axis begins, where all that is finite is above zero; there is a switch.
-  "heatmap"  {"shape": [rows, columns], "values": array, "name", "row_label", "column_label", "row_names", "column_names"}; the
-              last five may be left out. Blue above zero, orange below.
   "jacobian", "scatter"   the Jacobians of a check, see `entries.py`.
 
 - `copyable(text)`: lines of code with a button that copies them.
@@ -45,7 +43,6 @@ _STORED = {"f": ("float32", "float64"), "i": ("int32",), "u": ("uint8", "int32")
 
 _NEEDS = {
     "curves": ("plane",),
-    "heatmap": ("colours", "maps"),
     "jacobian": ("colours", "maps", "entries"),
     "scatter": ("plane", "entries"),
 }  # what a kind of picture is built upon, other files of `assets/`

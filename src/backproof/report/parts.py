@@ -26,7 +26,9 @@ def headline(report: Report) -> Html:
     """The verdict as a sentence, with its sign."""
     kind = standing(report)
     words = claim(report)
-    words = words[0] + words[1:].replace("RONG", "rong", 1) if words.startswith("WRONG") else words[0].upper() + words[1:]
+    if words == "WRONG":  # of no input, but of the calls
+        words = f"Wrong: {next((finding.cause for finding in report.findings if not finding.is_note), 'unknown')}"
+    words = "Wrong" + words[5:] if words.startswith("WRONG") else words[0].upper() + words[1:]
     return element("span", _SIGN[kind], class_=f"sign {kind}", aria_hidden="true") + " " + words
 
 
@@ -37,7 +39,7 @@ def sure(finding: Finding) -> Html:
 
 def sentence(text: str, name: str) -> str:
     """The text with a capital, unless it begins with the input's name or another."""
-    first = text.partition(" ")[0]
+    first = text.partition(" ")[0].rstrip(":,")
     named = first == name or not first.isalpha() or len(first) == 1
     return text if named else text[0].upper() + text[1:]
 

@@ -36,28 +36,25 @@
     return Math.round(((power === 1 ? share : Math.sign(share) * Math.abs(share) ** power) + 1) * (STEPS / 2));
   };
 
-  // Whether black is read better than white on it.
-  backproof.bright = (word) => 0.299 * (word & 255) + 0.587 * ((word >> 8) & 255) + 0.114 * ((word >> 16) & 255) > 140;
+  // Black or white, whichever is read better on it: at least 4.5 to 1.
+  backproof.inkOn = (word) => {
+    const linear = [word & 255, (word >> 8) & 255, (word >> 16) & 255].map((v) => (v <= 10 ? v / 3295 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 ? "#000000" : "#ffffff";
+  };
 
   // The scale as a strip with its numbers.
-  backproof.scale = (limit, { sequential = false, power = 1 } = {}) => {
-    const holder = backproof.make("div", { class: "scale", role: "img" });
+  backproof.scale = (limit, { power = 1 } = {}) => {
+    const label = `Colours from ${backproof.format(-limit, 3)} to ${backproof.format(limit, 3)}`;
+    const holder = backproof.make("div", { class: "scale", role: "img", "aria-label": label });
     const strip = backproof.make("canvas", { width: 256, height: 1 });
-    const texts = [0, 1, 2].map(() => backproof.make("span"));
-    holder.append(strip, backproof.make("div", { class: "figures" }, ...texts));
-    const show = () => {
-      const context = strip.getContext("2d");
-      const image = context.createImageData(256, 1);
-      const words = new Uint32Array(image.data.buffer);
-      const table = backproof.palette();
-      for (let i = 0; i < 256; i++) words[i] = table[backproof.shade(sequential ? i / 255 : i / 127.5 - 1, 1, power)];
-      context.putImageData(image, 0, 0);
-      const ends = sequential ? [0, limit / 2, limit] : [-limit, 0, limit];
-      ends.forEach((end, i) => (texts[i].textContent = backproof.format(end, 3)));
-      holder.setAttribute("aria-label", `Colours from ${texts[0].textContent} to ${texts[2].textContent}`);
-    };
-    show();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+    const ends = [-limit, 0, limit].map((end) => backproof.format(end, 3));
+    holder.append(strip, backproof.make("div", { class: "figures" }, ...ends.map((end) => backproof.make("span", {}, end))));
+    const context = strip.getContext("2d");
+    const image = context.createImageData(256, 1);
+    const words = new Uint32Array(image.data.buffer);
+    const table = backproof.palette();
+    for (let i = 0; i < 256; i++) words[i] = table[backproof.shade(i / 127.5 - 1, 1, power)];
+    context.putImageData(image, 0, 0);
     return holder;
   };
 }

@@ -27,10 +27,11 @@
     const yours = numbers(stored.yours);
     const bars = stored.bars ? numbers(stored.bars) : null;
     const unknown = Uint8Array.from(numerical, (_, i) => (bars && bars[i] === Infinity ? 1 : 0));
+    const state = numbers(stored.state); // 0 right, 1 wrong, 2 cannot tell
     const { rows, columns } = stored;
     return {
-      ...stored, numerical, yours, bars, unknown,
-      wrong: numbers(stored.wrong),
+      ...stored, numerical, yours, bars, unknown, state,
+      wrong: state.map((one) => (one === 1 ? 1 : 0)),
       difference: yours.map((value, i) => value - numerical[i]),
       output: (cell) => place("y", Math.floor(cell / columns), stored.outputs),
       input: (cell) => place(stored.name, cell % columns, [stored.shape]),

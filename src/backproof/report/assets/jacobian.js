@@ -10,7 +10,8 @@ backproof.pictures.jacobian = (figure, stored) => {
   const holder = make("div");
   const bottom = make("div", { class: "controls" });
   const fields = make("div", { class: "fields", role: "status" });
-  stage.append(top, holder, bottom, fields);
+  const hint = make("p", { class: "small muted" });
+  stage.append(top, holder, bottom, fields, hint);
 
   const chooser = make("select", {}, ...entries.all.map(({ name, status }, k) => make("option", { value: k }, `${name} (${status})`)));
   chooser.addEventListener("change", () => entries.choose(Number(chooser.value)));
@@ -55,11 +56,13 @@ backproof.pictures.jacobian = (figure, stored) => {
       button.addEventListener("click", () => entries.point(entries.next(stride)));
       return button;
     });
-    const shown = one.whole ? "" : `One ${one.rows === 1 ? "output: drawn in the shape of " + one.name : "input: drawn in the shape of the output"}.`;
+    const zooms = maps.controls.length ? " Zoom with + and −, with Ctrl and the wheel, or with two fingers." : "";
+    const shape = one.whole ? "" : `One ${one.rows === 1 ? "output: drawn in the shape of " + one.name : "input: drawn in the shape of the output"}. `;
     top.replaceChildren(
       ...(entries.all.length > 1 ? [make("label", { class: "switch" }, "Gradient of ", chooser)] : []),
-      make("span", { class: "small muted" }, shown), gap, ...(wrong > 1 && wrong < one.wrong.length ? steps : []), ...maps.controls,
+      gap, ...(wrong > 1 && wrong < one.wrong.length ? steps : []), ...maps.controls,
     );
+    hint.textContent = `${shape}Point at an entry, or go with the arrow keys.${zooms}`;
     legend();
   };
 
@@ -67,7 +70,7 @@ backproof.pictures.jacobian = (figure, stored) => {
     const { one, cell } = entries;
     const unknown = one.unknown[cell];
     const bar = one.bars && !unknown ? ` ± ${format(one.bars[cell], 2)}` : "";
-    const verdict = one.wrong[cell] ? ["wrong", "wrong"] : unknown ? ["unsure", "cannot tell"] : ["right", "right"];
+    const verdict = [["right", "right"], ["wrong", "wrong"], ["unsure", "cannot tell"]][one.state[cell]];
     const field = (name, value, kind) => make("div", {}, make("span", {}, name), make("b", { class: kind }, value));
     fields.replaceChildren(
       field("entry", `∂ ${one.output(cell)} / ∂ ${one.input(cell)}`),
@@ -83,6 +86,7 @@ backproof.pictures.jacobian = (figure, stored) => {
     maps.show(entries.cell);
     read();
   });
+  backproof.recoloured(() => legend());
   build();
   maps.show(entries.cell);
   read();

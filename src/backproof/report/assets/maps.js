@@ -107,7 +107,7 @@
     const grid = { rows, columns, wrong, share: wrong.reduce((sum, bad) => sum + bad, 0) / wrong.length };
     const view = { x: 0, y: 0, columns, rows, zoom: 1 };
     let at = -1;
-    const holder = make("div", { class: maps.length > 1 ? "maps" : "maps single" });
+    const holder = make("div", { class: "maps" });
     stage.append(holder);
     const few = columns * 120; // cells of a small matrix do not grow without end
 
@@ -157,7 +157,7 @@
         for (let r = Math.floor(view.y); r < Math.min(rows, view.y + view.rows); r++) {
           for (let c = Math.floor(view.x); c < Math.min(columns, view.x + view.columns); c++) {
             const cell = r * columns + c;
-            context.fillStyle = backproof.bright(one.words[cell]) ? "#14171a" : "#ffffff";
+            context.fillStyle = backproof.inkOn(one.words[cell]);
             context.fillText(unknown[cell] ? "?" : short(one.values[cell]), (c - view.x + 0.5) * wide, (r - view.y + 0.5) * high, wide - 8);
           }
         }
@@ -189,7 +189,7 @@
       view.rows = rows / view.zoom;
       view.x = Math.max(0, Math.min(columns - view.columns, view.x));
       view.y = Math.max(0, Math.min(rows - view.rows, view.y));
-      for (const { plot } of drawn) plot.style.touchAction = view.zoom > 1 ? "none" : "pan-x pan-y";
+      for (const { plot } of drawn) plot.style.touchAction = deepest() === 1 ? "auto" : view.zoom > 1 ? "none" : "pan-x pan-y";
     };
     // Zoom by a factor; the cell under (across, down), shares of the view, stays where it is.
     const zoom = (factor, across = 0.5, down = 0.5) => {
@@ -203,8 +203,9 @@
     const show = (cell) => {
       at = cell;
       const [r, c] = [Math.floor(cell / columns), cell % columns];
-      if (c < view.x || c + 1 > view.x + view.columns) view.x = c + 0.5 - view.columns / 2;
-      if (r < view.y || r + 1 > view.y + view.rows) view.y = r + 0.5 - view.rows / 2;
+      // a cell cut by the edge is in view: if the map moved under the pointer, it would never come to rest
+      if (c + 1 <= view.x || c >= view.x + view.columns) view.x = c + 0.5 - view.columns / 2;
+      if (r + 1 <= view.y || r >= view.y + view.rows) view.y = r + 0.5 - view.rows / 2;
       clamp();
       redraw();
     };
@@ -244,7 +245,8 @@
       for (const end of ["pointerup", "pointercancel", "pointerleave"]) plot.addEventListener(end, (event) => fingers.delete(event.pointerId));
       plot.addEventListener("wheel", (event) => {
         // the wheel scrolls the page unless the map is meant: it has the focus, or Ctrl (a pinch on a trackpad) is held
-        if (deepest() === 1 || !(event.ctrlKey || event.metaKey || document.activeElement === plot)) return;
+        const meant = event.ctrlKey || event.metaKey || (document.activeElement === plot && (view.zoom > 1 || event.deltaY < 0));
+        if (deepest() === 1 || !meant) return;
         event.preventDefault();
         zoom(1.0018 ** -event.deltaY, ...share(event));
       }, { passive: false });

@@ -38,6 +38,7 @@ backproof.colour = (name) => getComputedStyle(document.documentElement).getPrope
 
 const schemes = matchMedia("(prefers-color-scheme: dark)");
 backproof.dark = () => schemes.matches;
+backproof.recoloured = (act) => schemes.addEventListener("change", act);
 
 // A canvas that fills its holder's width: draw(context, width, height, ratio) is called when the size, the colours or the data change.
 backproof.surface = (holder, height, draw) => {
@@ -75,7 +76,7 @@ backproof.surface = (holder, height, draw) => {
   new ResizeObserver(() => {
     if (Math.floor(holder.clientWidth) !== surface.width) surface.measure();
   }).observe(holder);
-  schemes.addEventListener("change", surface.redraw);
+  backproof.recoloured(surface.redraw);
   surface.measure();
   return surface;
 };

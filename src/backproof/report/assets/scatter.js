@@ -40,7 +40,8 @@ backproof.pictures.scatter = (figure, stored) => {
     one = entries.one;
     one.span ??= span(one);
     const key = (name, text, style = "dot") => make("span", {}, make("span", { class: `mark ${style}`, style: `--mark: var(--${name})` }), text);
-    const parts = [key("series-1", "right"), key("series-2", "wrong", "square"), key("muted", "y = x", "line")];
+    const kinds = [key("series-1", "right"), key("series-2", "wrong", "square"), key("series-5", "cannot tell")];
+    const parts = [...kinds.filter((_, state) => one.state.includes(state)), key("muted", "y = x", "line")];
     if (one.factor !== null && one.factor !== 1) parts.push(key("series-2", `y = ${format(one.factor, 4)} x`, "line dashed"));
     const lost = one.numerical.reduce((sum, value, i) => sum + !(Number.isFinite(value) && Number.isFinite(one.yours[i]) && !one.unknown[i]), 0);
     if (lost) parts.push(make("span", { class: "muted" }, `${lost.toLocaleString("en")} without a finite value: not drawn`));
@@ -51,12 +52,12 @@ backproof.pictures.scatter = (figure, stored) => {
   // Points that fall on one pixel are one point: hundreds of thousands of entries cost no more than the screen has room for.
   const collect = () => {
     const taken = new Map();
-    for (const bad of [0, 1]) {
-      for (let i = 0; i < one.wrong.length; i++) {
-        if (one.wrong[i] !== bad || one.unknown[i] || !Number.isFinite(one.yours[i])) continue;
+    for (const state of [2, 0, 1]) {
+      for (let i = 0; i < one.state.length; i++) {
+        if (one.state[i] !== state || one.unknown[i] || !Number.isFinite(one.yours[i])) continue;
         const [x, y] = [plane.x(one.numerical[i]), plane.y(one.yours[i])];
         const key = Math.round(x) * 65536 + Math.round(y);
-        if (taken.get(key)?.bad !== bad) taken.set(key, { x, y, bad, cell: i });
+        if (taken.get(key)?.state !== state) taken.set(key, { x, y, state, cell: i });
       }
     }
     dots = [...taken.values()];
@@ -70,12 +71,13 @@ backproof.pictures.scatter = (figure, stored) => {
     const context = layer.getContext("2d");
     context.scale(ratio, ratio);
     const crowd = dots.length > 3000;
-    for (const { x, y, bad, cell } of dots) {
-      context.strokeStyle = context.fillStyle = bad ? wrongs : rights;
+    const inks = ["series-1", "series-2", "series-5"].map(colour);
+    for (const { x, y, state, cell } of dots) {
+      context.strokeStyle = context.fillStyle = inks[state];
       context.lineWidth = 1.5;
       bars(context, x, y, cell);
       if (crowd) context.fillRect(x - 1, y - 1, 2, 2);
-      else if (bad) context.fillRect(x - 3, y - 3, 6, 6);
+      else if (state === 1) context.fillRect(x - 3, y - 3, 6, 6);
       else {
         context.beginPath();
         context.arc(x, y, 3, 0, 7);
@@ -84,13 +86,12 @@ backproof.pictures.scatter = (figure, stored) => {
     }
   };
 
-  let [rights, wrongs, key] = ["", "", ""];
+  let key = "";
   const surface = backproof.surface(plot, (width) => Math.min(width, 440), (context, width, height, ratio) => {
     plane = backproof.plane(context, width, height, { x: one.span, y: one.span, xLabel: "numerical", yLabel: "yours" });
     const now = [width, height, ratio, entries.chosen, backproof.dark()].join();
     if (now !== key) {
       key = now;
-      [rights, wrongs] = [colour("series-1"), colour("series-2")];
       collect();
       dotted(width, height, ratio);
     }
