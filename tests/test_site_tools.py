@@ -47,6 +47,7 @@ def test_what_leads_nowhere_and_what_comes_from_elsewhere_is_found(tmp_path):
         '<script src="https://example.org/a.js"></script>': "from another host",
         '<link rel="stylesheet" href="//example.org/a.css">': "from another host",
         '<img src="picture.png">': "picture.png, which is not there",
+        "J s = h (s - <h, s>)": "<h, ...>, which is no HTML",
     }
     for html, told in wrong.items():
         (tmp_path / "page.html").write_text(html)
@@ -85,7 +86,7 @@ def test_formulas_stand_in_text_or_alone_and_not_in_code():
 
 def test_docstrings_become_markdown():
     prepared = tool_of_the_site("docstrings").markdown
-    assert prepared("One.\n\n>>> f()\n1\n\nTwo <h, s>.") == "One.\n\n```pycon\n>>> f()\n1\n```\n\nTwo &lt;h, s>."
+    assert prepared("One.\n\n>>> f()\n1\n\n`<h, t>` <h, s>.") == "One.\n\n```pycon\n>>> f()\n1\n```\n\n`<h, t>` &lt;h, s>."
     assert prepared("One:\n>>> f()\n1") == "One:\n\n```pycon\n>>> f()\n1\n```"
     assert prepared("a : one\nand more; b, c: two\nd : x: y. Raises `E`.") == (
         "- **a**: one and more;\n- **b, c**: two\n- **d**: x: y.\n\nRaises `E`."

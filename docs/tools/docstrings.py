@@ -32,7 +32,8 @@ def _paragraph(text: str) -> str:
     if text.startswith("    "):
         return text
     shown, example, code = text.partition("\n>>> ")  # an example right below its sentence
-    prose = "\n".join(line if "`" in line else _LEFT.sub("&lt;", line) for line in shown.splitlines())
+    parts = shown.split("`")  # every second one is code
+    prose = "`".join(part if k % 2 else _LEFT.sub("&lt;", part) for k, part in enumerate(parts))
     if _ARGUMENT.match(prose):
         listed, *raised = _RAISES.split(prose, maxsplit=1)
         items = _ARGUMENT.split(listed)[1:]

@@ -1,10 +1,12 @@
-"""Looks through a built site for what `mkdocs build --strict` does not see: dead links in HTML, and anything from another host.
+"""Looks through a built site for what `mkdocs build --strict` does not see: dead links in HTML, anything from another host, and
+inner products `<h, s>` that were taken for tags.
 
 python docs/tools/links.py SITE
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,9 +23,12 @@ class Page(HTMLParser):
         self.anchors: set[str] = {""}
         self.links: list[str] = []
         self.loaded: list[str] = []
+        self.no_tags: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", tag):
+            self.no_tags.append(tag)
         given = {name: value or "" for name, value in attrs}
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
         if tag == "a" and "href" in given:
@@ -38,6 +43,7 @@ def faults(site: Path) -> list[str]:
     found = []
     for path, page in pages.items():
         name = path.relative_to(site.resolve())
+        found += [f"{name}: has <{tag} ...>, which is no HTML" for tag in page.no_tags]
         for link in page.links + page.loaded:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
