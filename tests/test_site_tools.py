@@ -79,6 +79,7 @@ def test_formulas_stand_in_text_or_alone_and_not_in_code():
     assert html("It is $h_i$, see.").count("<math") == 1
     assert 'class="formula"' in html("It is\n\n$$\nh_i\n= 1\n$$\n\nthen.")
     assert "<math" not in html("It costs 5 $ or $ 6 and `$h_i$`.\n\n    $h_i$\n")
+    assert "(s - &lt;h, s>) <b>x</b> <code>&lt;h, s&gt;</code>" in html("(s - <h, s>) <b>x</b> `<h, s>`")
     for broken in (r"$\nothing$", "$$\na", r"$\frac{a}$"):
         with pytest.raises(ValueError, match="formula"):
             html(broken)
@@ -86,7 +87,7 @@ def test_formulas_stand_in_text_or_alone_and_not_in_code():
 
 def test_docstrings_become_markdown():
     prepared = tool_of_the_site("docstrings").markdown
-    assert prepared("One.\n\n>>> f()\n1\n\n`<h, t>` <h, s>.") == "One.\n\n```pycon\n>>> f()\n1\n```\n\n`<h, t>` &lt;h, s>."
+    assert prepared("One.\n\n>>> f()\n1\n\nTwo.") == "One.\n\n```pycon\n>>> f()\n1\n```\n\nTwo."
     assert prepared("One:\n>>> f()\n1") == "One:\n\n```pycon\n>>> f()\n1\n```"
     assert prepared("a : one\nand more; b, c: two\nd : x: y. Raises `E`.") == (
         "- **a**: one and more;\n- **b, c**: two\n- **d**: x: y.\n\nRaises `E`."

@@ -10,7 +10,6 @@ import griffe
 # "x (N, features): the inputs", at the beginning of a paragraph, of a line or after a sentence
 _ARGUMENT = re.compile(r"(?:^|(?<=[.;] )|(?<=\n))(\*{0,2}\w+(?:, \w+)*) ?: (?=\S)")
 _RAISES = re.compile(r"\s(?=Raises )")
-_LEFT = re.compile(r"<(?=[\w\-/^ ]+, )")  # of an inner product <h, s>, which HTML would take for a tag
 
 
 class Prepared(griffe.Extension):
@@ -31,9 +30,7 @@ def _paragraph(text: str) -> str:
         return f"```pycon\n{text}\n```"
     if text.startswith("    "):
         return text
-    shown, example, code = text.partition("\n>>> ")  # an example right below its sentence
-    parts = shown.split("`")  # every second one is code
-    prose = "`".join(part if k % 2 else _LEFT.sub("&lt;", part) for k, part in enumerate(parts))
+    prose, example, code = text.partition("\n>>> ")  # an example right below its sentence
     if _ARGUMENT.match(prose):
         listed, *raised = _RAISES.split(prose, maxsplit=1)
         items = _ARGUMENT.split(listed)[1:]

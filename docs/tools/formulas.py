@@ -1,6 +1,7 @@
 r"""Formulas: TeX between dollars becomes MathML when the site is built, so that no reader's browser has to load anything.
 
-`$h_i$` within a line; a paragraph that begins and ends with `$$` stands alone. A formula that cannot be read ends the build.
+`$h_i$` within a line; a paragraph that begins and ends with `$$` stands alone. A formula that cannot be read ends the build. And an
+inner product `<h, s>` in plain text stays text.
 """
 
 from __future__ import annotations
@@ -31,12 +32,19 @@ class Formulas(markdown.Extension):
     def extendMarkdown(self, md: markdown.Markdown) -> None:
         # code in backticks comes first (190), a backslash's escape later (180)
         md.inlinePatterns.register(_Inline(r"(?<![\\$\w])\$(?=[^\s$])([^$\n]*?[^\s$\\])\$(?![$\w])", md), "formula", 185)
+        # an inner product <h, s> is no tag (those come at 90)
+        md.inlinePatterns.register(_Inner(r"<(?=[\w^]+, ?[^<>]*>)", md), "inner", 95)
         md.parser.blockprocessors.register(_Alone(md.parser), "formula", 85)
 
 
 class _Inline(InlineProcessor):
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # type: ignore[override]
         return self.md.htmlStash.store(mathml(m[1], alone=False)), m.start(0), m.end(0)
+
+
+class _Inner(InlineProcessor):
+    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # type: ignore[override]
+        return self.md.htmlStash.store("&lt;"), m.start(0), m.end(0)
 
 
 class _Alone(BlockProcessor):
