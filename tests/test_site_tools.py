@@ -79,7 +79,7 @@ def test_formulas_stand_in_text_or_alone_and_not_in_code():
     assert html("It is $h_i$, see.").count("<math") == 1
     assert 'class="formula"' in html("It is\n\n$$\nh_i\n= 1\n$$\n\nthen.")
     assert "<math" not in html("It costs 5 $ or $ 6 and `$h_i$`.\n\n    $h_i$\n")
-    assert "(s - &lt;h, s>) <b>x</b> <code>&lt;h, s&gt;</code>" in html("(s - <h, s>) <b>x</b> `<h, s>`")
+    assert "(s - &lt;h, s&gt;) <b>x</b> <code>&lt;h, s&gt;</code>" in html("(s - <h, s>) <b>x</b> `<h, s>`")
     for broken in (r"$\nothing$", "$$\na", r"$\frac{a}$"):
         with pytest.raises(ValueError, match="formula"):
             html(broken)
