@@ -22,8 +22,6 @@ from tests.pages import ROOT
 
 MODULES = ["functional", "layers", "losses", "torch", "jax", "data", "estimators", "export", "saving", "doctor", "gradcheck"]
 TABLES = {"data.BUNDLED", "doctor.RULES"}  # a comment in the source describes them
-# abstract: what they are for is shown by what is made of them
-ABSTRACT = {"Layer", "Loss", "data.Source"}
 # what computes a formula that somebody has published
 FORMULAS = re.compile(r"^(functional|torch|jax|metrics|calibration)\.|^(sgd|adam|adamw|rmsprop|lbfgs|cosine|clip_by_norm|warm_up)$")
 NO_FORMULA = {"Layer", "Chain", "Concatenate", "Flatten", "Identity", "Loss", "metrics.default_metrics", "metrics.label_accuracy"}
@@ -55,7 +53,6 @@ def found(name: str) -> Any:
 
 
 NAMES = [name for name in pages() if name not in TABLES]
-CHECKED = [name for name in NAMES if name not in ABSTRACT]
 
 
 def documentation(name: str) -> str:
@@ -86,7 +83,7 @@ def test_its_members_say_what_they_are(name):
     assert [m for m in members(found(name)) if not inspect.getdoc(getattr(found(name), m))] == []
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_has_an_example_that_runs_where_a_user_would_write_it(name):
     module = importlib.import_module(found(name).__module__)
     public = dict(value for value in exported() if "." not in value[0]) | {name.rpartition(".")[2]: found(name)}
@@ -116,7 +113,7 @@ def raises(value: Any) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", [n for n in CHECKED if raises(found(n))])
+@pytest.mark.parametrize("name", [n for n in NAMES if raises(found(n))])
 def test_it_says_what_it_raises(name):
     assert RAISES.search(documentation(name))
 

@@ -30,6 +30,20 @@ class Layer:
     `forward` returns `(y, kept)`; `kept` is what the derivatives need and no more. With J the Jacobian of y with respect to the
     input and the parameters, `backward` is the product J^T dy, `jvp` the product J t, and `backward_jvp` the directional
     derivative of `backward` itself, from which exact Hessian products are made (Pearlmutter, Neural Computation 6, 1994).
+
+    >>> import dataclasses
+    >>> import numpy as np
+    >>> @dataclasses.dataclass(frozen=True, repr=False)
+    ... class Square(Layer):
+    ...     def forward(self, params, x, *, train=False, rng=None):
+    ...         return x * x, x
+    ...     def backward(self, params, kept, dy):
+    ...         return 2 * kept * dy, {}
+    ...     def jvp(self, params, kept, tx, tparams):
+    ...         return 2 * kept * tx
+    >>> from backproof import check
+    >>> check(Square(), np.ones((2, 3))).ok
+    True
     """
 
     link: ClassVar[str | None] = None
