@@ -21,6 +21,7 @@ from backproof import (
     SquaredError,
     Standardize,
     Tanh,
+    check,
 )
 from backproof.adapters import adapt, tensors
 
@@ -819,3 +820,21 @@ def test_what_jax_cannot_be_checked(jax):
         adapt(lambda x: x * 1.5, (jnp.arange(3),))
     with pytest.raises(ArgumentTypeError, match="function of JAX arrays"):
         adapt(3, (jnp.ones(2),))
+
+
+@pytest.mark.parametrize(("arguments", "line"), [((), "backproof.check(Doubled, x)"), ((3,), "backproof.check(Doubled(...), x)")])
+def test_the_replay_of_an_object_says_that_it_needs_arguments(arguments, line):
+    class Doubled:
+        if arguments:
+
+            def __init__(self, size):
+                self.size = size
+
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, upstream):
+            return upstream
+
+    report = check(Doubled(*arguments), np.ones(3))
+    assert report.replay.splitlines()[-1] == line

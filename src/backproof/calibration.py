@@ -23,6 +23,12 @@ class Reliability(NamedTuple):
     """Examples by the probability of the class that they were taken for; arrays have one entry a bin, nan in empty ones.
 
     edges : (bins + 1,), from 0 to 1. confidence : mean of those probabilities. accuracy : share of right ones. examples : how many.
+    Source: Guo et al., ICML 2017, section 2.
+
+    >>> import numpy as np
+    >>> found = Reliability(np.array([0, 0.5, 1]), np.array([np.nan, 0.8]), np.array([np.nan, 0.75]), np.array([0, 4]))
+    >>> round(found.expected_error, 3), round(found.largest_error, 3)
+    (0.05, 0.05)
     """
 
     edges: Array
@@ -45,6 +51,8 @@ class Reliability(NamedTuple):
 
 def reliability(logits: object, labels: object, *, bins: int = 15) -> Reliability:
     """The reliability diagram of logits (N, classes) and labels (N,): `bins` of equal width, each without its left edge.
+
+    Source: DeGroot & Fienberg, The Statistician 32 (1983); Guo et al., ICML 2017, section 2.
 
     Raises `ShapeError`, `LabelError` for a label outside the classes, `ArgumentError` for no examples or logits not finite.
 
@@ -81,14 +89,23 @@ def joined(one: Reliability, two: Reliability) -> Reliability:
 
 
 def expected_calibration_error(logits: object, labels: object, *, bins: int = 15) -> float:
-    """`reliability(...).expected_error`: by how much, on average, the confidence differs from the accuracy; 0 is best."""
+    """`reliability(...).expected_error`: by how much, on average, the confidence differs from the accuracy; 0 is best.
+
+    Logits (N, classes), labels (N,). Raises what `reliability` raises. Source: Naeini, Cooper & Hauskrecht, AAAI 2015.
+
+    >>> import numpy as np
+    >>> z = np.log([[0.7, 0.3], [0.7, 0.3], [0.9, 0.1], [0.1, 0.9]])
+    >>> round(expected_calibration_error(z, [0, 1, 0, 1], bins=2), 3)
+    0.05
+    """
     return reliability(logits, labels, bins=bins).expected_error
 
 
 def fit_temperature(logits: object, labels: object) -> float:
     """The T > 0 with the least cross-entropy of softmax(logits / T) and the labels: T > 1 for overconfident classifiers.
 
-    Logits (N, classes) and labels (N,) of examples that were *not* trained on (section 4.2). The loss is convex in 1 / T; where it
+    Logits (N, classes) and labels (N,) of examples that were *not* trained on (Guo et al., ICML 2017,
+    section 4.2). The loss is convex in 1 / T; where it
     falls for ever (every example right: T towards 0; no better than chance: towards infinity), the end of the range
     [2^-10, 2^10] is returned. The accuracy does not change. Raises what `reliability` raises.
 

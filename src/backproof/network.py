@@ -39,10 +39,11 @@ class Network(Shown):
     layers : layers, or one layer. loss : a `Loss`; needed to train. l2 : weight of the penalty, per unit of the reduced loss.
     dtype : "float32" or "float64" of the parameters; by default that of the data at initialisation.
     metadata : what else belongs to the model and is saved with it (names of classes and features): JSON values.
+    Raises `ArgumentTypeError` for what is no layer or loss, `ArgumentError` for a negative l2, `ShapeError` where they do not
+    fit together.
 
     >>> import numpy as np
-    >>> from backproof.layers import Linear, Sigmoid, Softmax
-    >>> from backproof.losses import CrossEntropy
+    >>> from backproof import CrossEntropy, Linear, Sigmoid, Softmax
     >>> network = Network([Linear(4), Sigmoid(), Linear(3), Softmax()], CrossEntropy())
     >>> x, t = np.random.default_rng(0).normal(size=(6, 2)), np.array([0, 1, 2, 0, 1, 2])
     >>> loss, gradient = network.initialise(x, seed=0).loss_and_gradient(x, t)
@@ -78,6 +79,7 @@ class Network(Shown):
     # --- structure ---------------------------------------------------------------------------------------------------------
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """The layers, from the input on."""
         return self.chain.layers
 
     def _settle(self, axes: int | None) -> None:
@@ -124,10 +126,12 @@ class Network(Shown):
 
     @property
     def is_initialised(self) -> bool:
+        """Whether there are parameters yet."""
         return self._store is not None
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of the parameters, and of what is computed with them."""
         return self.store.flat.dtype
 
     @property

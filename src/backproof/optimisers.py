@@ -30,7 +30,15 @@ _BLOCK = 16384
 class Optimizer:
     """`init(parameters) -> state` and `update(gradient, state, parameters) -> (step, state)`.
 
-    `name` and `options` say what it is, for reprs, files and compiled steps.
+    Gradient, parameters and step are flat vectors of one length. `name` and `options` say what it is, for reprs, files and compiled
+    steps. One of your own is made of two functions:
+
+    >>> import numpy as np
+    >>> def update(gradient, state, parameters):
+    ...     return -0.1 * np.sign(gradient), state
+    >>> signs = Optimizer(lambda parameters: {}, update, "signs")
+    >>> signs.update(np.array([3.0, -2.0]), signs.init(np.zeros(2)), np.zeros(2))[0].tolist()
+    [-0.1, 0.1]
     """
 
     init: Callable[[Array], State] = field(repr=False)
@@ -56,7 +64,14 @@ def _state(parameters: Array, *buffers: str) -> State:
 def sgd(learning_rate: float | Schedule, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     """step = -lr u with u = momentum u + g; with Nesterov's form, step = -lr (g + momentum u).
 
-    Source: Sutskever et al., ICML 2013, section 2 (in the form that torch uses: the rate outside the velocity).
+    Source: Sutskever et al., ICML 2013, section 2 (in the form that torch uses: the rate outside the velocity). Raises
+    `ArgumentError` for a momentum outside [0, 1), and for nesterov without it.
+
+    >>> import numpy as np
+    >>> rule, theta, g = sgd(0.1, momentum=0.5), np.zeros(1), np.array([1.0])
+    >>> state = rule.init(theta)
+    >>> [round(rule.update(g, state, theta)[0].item(), 3) for _ in range(3)]
+    [-0.1, -0.15, -0.175]
     """
     rate = as_schedule(learning_rate)
     require_number("sgd", "momentum", momentum, low=0.0, high=1.0)
@@ -88,7 +103,7 @@ def sgd(learning_rate: float | Schedule, momentum: float = 0.0, nesterov: bool =
 def adam(learning_rate: float | Schedule = 1e-3, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """step = -lr m^ / (sqrt(v^) + eps), m and v running means of g and g^2, corrected for their start at 0.
 
-    Source: Kingma & Ba, ICLR 2015, algorithm 1.
+    Source: Kingma & Ba, ICLR 2015, algorithm 1. Raises `ArgumentError` for numbers out of range, as `adamw` does.
 
     >>> import numpy as np
     >>> optimizer = adam(0.1)
@@ -105,7 +120,13 @@ def adamw(
 ) -> Optimizer:
     """Adam with decoupled weight decay: step = -lr (m^ / (sqrt(v^) + eps) + weight_decay theta).
 
-    Source: Loshchilov & Hutter, ICLR 2019, algorithm 2.
+    Source: Loshchilov & Hutter, ICLR 2019, algorithm 2. Raises `ArgumentError` for b1 or b2 outside [0, 1), or a negative rate, eps
+    or weight_decay.
+
+    >>> import numpy as np
+    >>> rule, theta = adamw(0.1, weight_decay=0.5), np.array([2.0])
+    >>> rule.update(np.array([3.0]), rule.init(theta), theta)[0].round(6).tolist()      # -0.1 (1 + 0.5 * 2)
+    [-0.2]
     """
     return _adam("adamw", learning_rate, b1, b2, eps, weight_decay)
 
@@ -142,7 +163,15 @@ def _adam(name: str, learning_rate: float | Schedule, b1: float, b2: float, eps:
 
 
 def rmsprop(learning_rate: float | Schedule = 1e-3, decay: float = 0.99, eps: float = 1e-8) -> Optimizer:
-    """step = -lr g / (sqrt(v) + eps), v a running mean of g^2 (Tieleman & Hinton, Coursera lecture 6.5, 2012)."""
+    """step = -lr g / (sqrt(v) + eps), v a running mean of g^2 (Tieleman & Hinton, Coursera lecture 6.5, 2012).
+
+    Raises `ArgumentError` for a decay outside [0, 1), or a negative rate or eps.
+
+    >>> import numpy as np
+    >>> rule, theta = rmsprop(0.1, decay=0.75), np.zeros(1)
+    >>> rule.update(np.array([4.0]), rule.init(theta), theta)[0].round(6).tolist()      # v is 0.25 * 16
+    [-0.2]
+    """
     rate = as_schedule(learning_rate)
     require_number("rmsprop", "decay", decay, low=0.0, high=1.0)
     require_number("rmsprop", "eps", eps, low=0.0)
@@ -167,7 +196,12 @@ def rmsprop(learning_rate: float | Schedule = 1e-3, decay: float = 0.99, eps: fl
 def clip_by_norm(limit: float) -> Optimizer:
     """Scale the gradient down to the norm `limit` where it is longer: g min(1, limit / |g|) (Pascanu et al., ICML 2013).
 
-    For the front of a `chain`: it passes a gradient on, not a step.
+    For the front of a `chain`: it passes a gradient on, not a step. Raises `ArgumentError` for a limit that is not above 0.
+
+    >>> import numpy as np
+    >>> rule = clip_by_norm(1.0)
+    >>> rule.update(np.array([3.0, 4.0]), rule.init(np.zeros(2)), np.zeros(2))[0].round(6).tolist()
+    [0.6, 0.8]
     """
     require_number("clip_by_norm", "limit", limit, low=0.0, open_low=True)
 
@@ -189,7 +223,7 @@ def norm_of(vector: Array) -> float:
 
 
 def chain(*parts: Optimizer) -> Optimizer:
-    """One after the other: each part's result is the next one's gradient.
+    """One after the other: each part's result is the next one's gradient. Raises `ArgumentTypeError` for what is no `Optimizer`.
 
     >>> chain(clip_by_norm(1.0), adam(1e-3)).name
     'clip_by_norm, adam'
@@ -233,7 +267,15 @@ class FullBatch:
 def lbfgs(memory: int = 20, gradient_tolerance: float = 1e-6) -> FullBatch:
     """Limited-memory BFGS on the whole data, one iteration an epoch, until no entry of the gradient exceeds `gradient_tolerance`.
 
-    Runs `scipy.optimize.minimize(method="L-BFGS-B")` (Byrd, Lu, Nocedal & Zhu, SIAM J. Sci. Comput. 16, 1995). Use float64.
+    Runs `scipy.optimize.minimize(method="L-BFGS-B")` (Byrd, Lu, Nocedal & Zhu, SIAM J. Sci. Comput. 16, 1995). Use float64. Raises
+    `ArgumentError` for a memory below 1 or a negative tolerance.
+
+    >>> import numpy as np
+    >>> from backproof import Linear, Network, SquaredError, train
+    >>> network, x = Network([Linear(1)], SquaredError(), dtype="float64"), np.arange(5.0)[:, None]
+    >>> records = list(train(network, x, 3 * x + 1, optimizer=lbfgs(), epochs=50, seed=0))
+    >>> network.parameters.round(4).tolist(), records[-1].epoch < 50
+    ([3.0, 1.0], True)
     """
     require_count("lbfgs", "memory", memory)
     require_number("lbfgs", "gradient_tolerance", gradient_tolerance, low=0.0)

@@ -23,6 +23,9 @@ class Record:
     validation_loss (without the penalty) and the metrics are taken at the epoch's end. gradient_norm is that of the epoch's
     last step. seconds counts from the start of the first epoch; what must be compiled is compiled before. remarks: what a doctor
     has found wrong by then, each thing once.
+
+    >>> Record(epoch=1, step=32, train_loss=0.7, validation_loss=0.6, metrics={"validation_accuracy": 0.9}).score("validation_loss")
+    0.6
     """
 
     epoch: int
@@ -52,6 +55,12 @@ class EarlyStopping:
 
     `score` is "validation_loss", "train_loss" (that of the epoch's batches, before its last step) or a metric such as
     "validation_accuracy". `mode` says whether "min" or "max" is best; by default "min" where the name ends in "loss" or "error".
+
+    Raises `ArgumentError` for a patience below 1, a negative min_change, or another mode. Source: Prechelt, Early stopping - but
+    when?, in Neural Networks: Tricks of the Trade (1998).
+
+    >>> EarlyStopping(patience=5).better(0.5, 0.6), EarlyStopping("validation_accuracy").better(0.5, 0.6)
+    (True, False)
     """
 
     score: str = "validation_loss"

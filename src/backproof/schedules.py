@@ -17,13 +17,17 @@ Schedule: TypeAlias = Callable[[int], float]
 
 
 def constant(value: float) -> Schedule:
-    """The same learning rate at every step."""
+    """The same learning rate at every step. Raises `ArgumentError` for a negative one.
+
+    >>> constant(0.1)(1000)
+    0.1
+    """
     require_number("constant", "value", value, low=0.0)
     return partial(_constant, value)
 
 
 def step_decay(value: float, every: int, factor: float = 0.1) -> Schedule:
-    """`value`, multiplied by `factor` after each `every` steps.
+    """`value`, multiplied by `factor` after each `every` steps. Raises `ArgumentError` for numbers below 0, or `every` below 1.
 
     >>> [round(step_decay(1.0, 2)(step), 3) for step in range(5)]
     [1.0, 1.0, 0.1, 0.1, 0.01]
@@ -37,6 +41,8 @@ def step_decay(value: float, every: int, factor: float = 0.1) -> Schedule:
 def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
     """From `value` down to `final` in `steps` steps along half a cosine, then constant (Loshchilov & Hutter, ICLR 2017, eq. 5).
 
+    Raises `ArgumentError` for a negative value, or fewer than one step.
+
     >>> [round(cosine(1.0, 4)(step), 3) for step in (0, 2, 4, 9)]
     [1.0, 0.5, 0.0, 0.0]
     """
@@ -47,6 +53,8 @@ def cosine(value: float, steps: int, final: float = 0.0) -> Schedule:
 
 def warm_up(schedule: float | Schedule, steps: int) -> Schedule:
     """Linear growth over the first `steps` steps up to what `schedule` (counted from 0 thereafter) begins with.
+
+    Source: Goyal et al., arXiv 1706.02677, section 2.2. Raises `ArgumentError` for fewer than one step, or a negative rate.
 
     >>> [round(warm_up(1.0, 4)(step), 3) for step in range(6)]
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]

@@ -35,6 +35,8 @@ class TrainingStep:
 
     `state`, from `optimizer.init(network.parameters)`, is the optimiser's to go on from, and is updated in place.
 
+    Raises `ArgumentTypeError` for what is no `Optimizer`, `ArgumentError` for `compiled=True` with a network that has no such step.
+
     >>> import numpy as np
     >>> from backproof import CrossEntropy, Linear, Network, Softmax, sgd
     >>> network = Network([Linear(2), Softmax()], CrossEntropy())

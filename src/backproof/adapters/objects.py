@@ -54,6 +54,15 @@ class ObjectSubject(Adapted):
         own = [f"self.{slot.name}" if slot.name in names else slot.name for slot in self.slots]
         self.settle((*values, *(np.array(v) for v in self.originals)), (*names, *own), len(values))
 
+    def replay(self) -> str:
+        """An object that is made with arguments stands there with dots: which they were is not known here."""
+        try:
+            inspect.signature(type(self.pristine)).bind()
+            made = self.name
+        except (TypeError, ValueError):
+            made = f"{self.name}(...)"
+        return f"backproof.check({made}, {', '.join(self.names[: self.arguments])})"
+
     def _first(self) -> Arrays:
         layer, before = self._layer(self.inputs)
         try:

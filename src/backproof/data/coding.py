@@ -20,6 +20,7 @@ class Coding:
     A value that it does not have, in new data, is none of them: all its inputs are 0. An empty cell (null) of a categorical column
     is a value like others. features : columns by name, in order. categories : the values of the categorical ones.
 
+    >>> import numpy as np
     >>> coding = Coding(("size", "colour"), {"colour": ("blue", "red")})
     >>> coding.encode(np.array([[3.0, 0.0], [4.0, 1.0]]), {"colour": ("red", "green")}).tolist()
     [[3.0, 0.0, 1.0], [4.0, 0.0, 0.0]]

@@ -21,7 +21,14 @@ class Dataset:
     """Features x (N, features) in float64, labels (N,) as indices into `classes`, and the names of both.
 
     kinds : of the columns that are no plain numbers. A categorical column of x holds places in `categories[name]`. image : what
-    images the features are the pixels of. rows : where the examples are in the data that they were taken from; None: these are all.
+    images the features are the pixels of. rows : where the examples are in the data that they were taken from; None: these are
+    all. Splits raise `DataError` where a class has too few examples.
+
+    >>> import numpy as np
+    >>> table = Dataset("flowers", np.eye(4), np.array([0, 1, 0, 1]), ("red", "blue"), ("a", "b", "c", "d"))
+    >>> train, test = table.split(0.5, seed=0)
+    >>> train.x.shape, sorted(test.labels.tolist())
+    ((2, 4), [0, 1])
     """
 
     name: str

@@ -54,6 +54,7 @@ class ArraySource:
     Blocks of about a megabyte are read in random order, into a buffer of `buffer_bytes` that is emptied in random order: the memory
     in use is that of the buffer and some batches, however large the files. Raises `ShapeError` if x and t do not fit.
 
+    >>> import numpy as np
     >>> x, t = np.arange(10.0)[:, None], np.arange(10)
     >>> source = ArraySource(x, t)
     >>> sorted(int(k) for _, batch in source.batches(4, np.random.default_rng(0)) for k in batch)

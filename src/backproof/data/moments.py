@@ -13,6 +13,7 @@ class Moments:
     Two sets are merged without subtracting squares of means: Chan, Golub & LeVeque, Updating formulae and a pairwise algorithm
     for computing sample variances, Stanford STAN-CS-79-773 (1979).
 
+    >>> import numpy as np
     >>> moments = Moments()
     >>> for piece in ([[1.0], [2.0]], [[6.0]]):
     ...     moments.add(np.array(piece))
@@ -42,10 +43,12 @@ class Moments:
 
     @property
     def variance(self) -> Array:
+        """Mean squared deviation of each column."""
         variance: Array = self._squares / self.count
         return variance
 
     @property
     def range(self) -> Array:
+        """Largest less smallest number of each column."""
         spread: Array = self._high - self._low
         return spread

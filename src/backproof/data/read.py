@@ -60,6 +60,10 @@ def read(
     image_size : (height, width) that images are brought to.
 
     Raises `DataError`, naming the file and what was expected, for anything that cannot be trained on.
+
+    >>> iris = read("iris")
+    >>> iris.x.shape, iris.classes
+    ((150, 4), ('setosa', 'versicolor', 'virginica'))
     """
     if source in BUNDLED:
         if target is not None:
@@ -82,7 +86,13 @@ def read(
 class Features:
     """What the file or set `source` has for a model with this `coding`, a piece at a time; with `target`, the true labels, too.
 
-    Columns are found by name in a table, by position in arrays.
+    Columns are found by name in a table, by position in arrays. Raises `DataError` where there are other columns than the model's.
+
+    >>> from backproof.data import fit, read
+    >>> coding, _ = fit(read("iris"))
+    >>> x, labels = next(Features("iris", coding, target="label").pieces())
+    >>> x.shape, str(labels[0])
+    ((150, 4), 'setosa')
     """
 
     def __init__(self, source: str, coding: Coding, target: str | None = None) -> None:

@@ -59,7 +59,18 @@ class Streamed:
     """Labelled examples in a file. What it has in common with a `Dataset` has the same name; x and labels are nowhere whole.
 
     It is a `Source` of batches. Mixed, the segments of the file (blocks of a megabyte, row groups) come in random order, and
-    what is read goes through a buffer of `buffer_bytes`. coding : how columns become inputs; None: as they are.
+    what is read goes through a buffer of `buffer_bytes`. coding : how columns become inputs; None: as they are. Made by `read`:
+
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from backproof.data import read
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder) / "table.npy"
+    ...     np.save(file, np.array([[1.5, 0.0], [2.5, 1.0]] * 50))
+    ...     data = read(str(file), "1", stream=True)
+    ...     x, t = next(data.batches(4))
+    >>> type(data).__name__, len(data), x.tolist(), t.tolist()
+    ('Streamed', 100, [[1.5], [2.5], [1.5], [2.5]], [0, 1, 0, 1])
     """
 
     rows: Rows
@@ -71,22 +82,27 @@ class Streamed:
 
     @property
     def name(self) -> str:
+        """The path of the file."""
         return str(self.rows.path)
 
     @property
     def features(self) -> tuple[str, ...]:
+        """The names of the columns."""
         return self.rows.features
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
+        """Of the columns that are no plain numbers: "category" or "date"."""
         return self.rows.kinds
 
     @property
     def categories(self) -> dict[str, tuple[str, ...]]:
+        """The values of each categorical column."""
         return {name: vocabulary.values for name, vocabulary in self.rows.categories.items()}
 
     @property
     def image(self) -> Image | None:
+        """What images the features are the pixels of."""
         return self.rows.image
 
     def coded(self, coding: Coding) -> Streamed:

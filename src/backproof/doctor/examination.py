@@ -26,6 +26,7 @@ class Doctor:
     sample : examples that are looked at, always the same. share : of the time that training takes, what looking at the network may
     take: a look is put off until so much time has passed (two seconds more than it has, so that short runs are looked at, too).
     `vitals` holds all looks, for pictures and for rules of your own. The data are looked at once, before the first step.
+    Raises `ArgumentError` for a sample below 1 or a negative share.
 
     >>> Doctor(sample=64).vitals
     []

@@ -16,7 +16,11 @@ from backproof.doctor.vitals import LayerVitals, Vitals
 
 
 class Remark(NamedTuple):
-    """What is wrong, and what to try."""
+    """What is wrong, and what to try.
+
+    >>> print(Remark("saturated", "layer 2 (Tanh) is saturated", "try a smaller learning rate"))
+    layer 2 (Tanh) is saturated; try a smaller learning rate
+    """
 
     name: str
     text: str

@@ -27,6 +27,10 @@ class LayerVitals:
     saturated : share of the outputs at an end of their range (sigmoid, tanh), or of the rows that are all one class (softmax).
     dead : share of the units that give the same number, whatever the example (rectifiers and their kin); nan for other layers.
     gradient, update, weight : root mean squares of the weights' gradient, their last step, and themselves; nan without weights.
+    Source of the shares: Glorot & Bengio, AISTATS 2010 (saturation); Maas, Hannun & Ng, ICML 2013 (dead units).
+
+    >>> LayerVitals(2, "Tanh", saturated=0.9).saturated
+    0.9
     """
 
     index: int
@@ -62,6 +66,11 @@ class Vitals:
     """What the rules look at, at the end of an epoch. Losses and norms: one an epoch (held-out ones: if there are any).
 
     baseline : the loss of a classifier that knows the classes' frequencies only; nan where there are no classes.
+
+    >>> from backproof.doctor import LayerVitals
+    >>> layers = LayerVitals(0, "Linear", gradient=0.1, update=0.001, weight=0.3), LayerVitals(1, "Tanh", saturated=0.9)
+    >>> Vitals(1, 32, layers, (0.7,), (0.8,), (1.5,)).trained[0].name
+    'Linear'
     """
 
     epoch: int

@@ -15,6 +15,8 @@ from backproof.kernels.exact import total
 def binary_cross_entropy(z: Any, target: Any, *, weight: Any = None, sample_weight: Any = None, reduction: str = "mean") -> Any:
     """-t ln y - (1 - t) ln(1 - y) with y = sigmoid(z); `binary_cross_entropy_and_grad` describes arguments and errors.
 
+    Source: Bishop 1995, section 6.7.
+
     >>> import numpy as np
     >>> float(binary_cross_entropy(np.array([50.0]), [1]))
     1.9287498479639178e-22

@@ -15,6 +15,8 @@ from backproof.kernels import dispatch, reference_losses
 def kl_divergence(z: Any, target: Any = None, *, target_logits: Any = None, axis: int = -1, reduction: str = "mean") -> Any:
     """KL(t || softmax(z)), reduced over the rows; `kl_divergence_and_grad` describes arguments and errors.
 
+    Source: Kullback & Leibler 1951; Bishop, PRML (2006), section 1.6.1.
+
     >>> import numpy as np
     >>> z = np.array([1.0, 2.0, 3.0])
     >>> float(kl_divergence(z, target_logits=z + 1e5))

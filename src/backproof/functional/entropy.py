@@ -41,6 +41,8 @@ def cross_entropy(
 ) -> Any:
     """-sum_k w_k t_k log softmax(z)_k, reduced over the rows; `cross_entropy_and_grad` describes arguments and errors.
 
+    Source: Bishop 1995, section 6.9.
+
     >>> import numpy as np
     >>> cross_entropy(np.log([[1.0, 3.0], [1.0, 1.0]]), [1, 0], reduction="none").round(4).tolist()
     [0.2877, 0.6931]

@@ -33,7 +33,10 @@ def linear_cross_entropy(
     reduction: str = "mean",
     max_bytes: int | None = None,
 ) -> Any:
-    """Cross-entropy of the logits x w^T + bias, a few rows at a time; `linear_cross_entropy_and_grad` describes the arguments.
+    """Cross-entropy of the logits x w^T + bias, a few rows at a time.
+
+    `linear_cross_entropy_and_grad` describes arguments and errors. Source: Bishop 1995, section 6.9; chunks of
+    rows: Hsu et al., Liger Kernel, arXiv 2410.10989, section 3.2.
 
     >>> import numpy as np
     >>> round(float(linear_cross_entropy(np.log([[3.0]]), np.array([[1.0], [0.0]]), [0])), 4)     # -ln(3 / 4)

@@ -77,7 +77,8 @@ def softmax_vjp(h: Any, upstream: Any, *, axis: Axis = -1, out: Any = None) -> A
 def softmax_jvp(h: Any, tangent: Any, *, axis: Axis = -1, out: Any = None) -> Any:
     """J t = h * (t - <h, t>): how h = softmax(z) moves when z moves by t. J is symmetric, so this is `softmax_vjp`.
 
-    It is also the Hessian of cross-entropy with respect to the logits, times t.
+    Both have one shape, the result too. It is also the Hessian of cross-entropy with respect to the logits, times t. Raises what
+    `softmax_vjp` raises. Source: Bridle 1990; Bishop, PRML (2006), equation 4.110.
 
     >>> import numpy as np
     >>> softmax_jvp(np.array([0.5, 0.5]), np.array([1e8 + 1.0, 1e8])).tolist()
@@ -120,11 +121,12 @@ def log_softmax_vjp(log_h: Any, upstream: Any, *, axis: Axis = -1, out: Any = No
     """J^T u = u - h sum(u), from log h = log_softmax(z) and the gradient u with respect to it. `out` may be log_h itself.
 
     Where h_k is close to 1 its entry is formed from 1 - h_k = -expm1(log h_k) and the sum of the other u. A row of -inf throughout
-    gives zeros.
+    gives zeros. Both have one shape, the result too. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3.
 
     Raises `ShapeError` for an upstream of another shape, and what `softmax` raises.
 
     >>> import numpy as np
+    >>> from backproof.functional import log_softmax
     >>> log_softmax_vjp(log_softmax(np.array([50.0, 0.0])), np.array([-1.0, 0.0])).tolist()
     [-1.9287498479639178e-22, 1.9287498479639178e-22]
     """
@@ -155,7 +157,7 @@ def logsumexp_vjp(z: Any, upstream: Any, *, axis: Axis = -1) -> Any:
     """u softmax(z): the gradient with respect to z, from the gradient u with respect to logsumexp(z).
 
     u has z's shape without `axis`. Formed from z, not as exp(z - logsumexp(z)), which for z = [1e8, 1e8] in single precision is
-    [1, 1]. A row of -inf throughout gives zeros.
+    [1, 1]. A row of -inf throughout gives zeros. Source: Boyd & Vandenberghe, Convex Optimization (2004), section 3.1.5.
 
     Raises `ShapeError` for an upstream of another shape, and what `logsumexp` raises.
 

@@ -59,6 +59,11 @@ class Finding:
     cause: a key of `CAUSES`; confidence: 0 to 1; input: position of the input concerned, None if it is the whole call;
     name: that input's name; where: indices, axis, special point, in words; message: what you have, what it should be;
     fix: how to mend it; evidence: numbers (evidence["factor"] is yours / true).
+
+    >>> import numpy as np, backproof
+    >>> report = backproof.check(np.sin, np.ones(3), backward=lambda g, x: -2 * g * np.cos(x))
+    >>> report.findings[0].cause, round(report.findings[0].evidence["factor"], 6), report.findings[0].is_note
+    ('wrong-scale', -2.0, False)
     """
 
     cause: str
@@ -114,6 +119,11 @@ class Report:
     findings: most likely first; those with `is_note` are not bugs. comparisons: one an input that was differentiated.
     notes: sentences (what was skipped, what could not be told). method: how values were compared, with the chance of a miss.
     calls: how often forward, backward and jvp were called. seconds: how long it took. replay: Python lines that repeat the failure.
+
+    >>> import numpy as np, backproof
+    >>> report = backproof.check(np.sin, np.ones(3), backward=lambda g, x: -g * np.cos(x))
+    >>> report.ok, report.findings[0].cause, [c.status for c in report.comparisons]
+    (False, 'sign-flipped', ['wrong'])
     """
 
     target: str

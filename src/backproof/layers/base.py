@@ -30,6 +30,20 @@ class Layer:
     `forward` returns `(y, kept)`; `kept` is what the derivatives need and no more. With J the Jacobian of y with respect to the
     input and the parameters, `backward` is the product J^T dy, `jvp` the product J t, and `backward_jvp` the directional
     derivative of `backward` itself, from which exact Hessian products are made (Pearlmutter, Neural Computation 6, 1994).
+
+    >>> import dataclasses
+    >>> import numpy as np
+    >>> @dataclasses.dataclass(frozen=True, repr=False)
+    ... class Square(Layer):
+    ...     def forward(self, params, x, *, train=False, rng=None):
+    ...         return x * x, x
+    ...     def backward(self, params, kept, dy):
+    ...         return 2 * kept * dy, {}
+    ...     def jvp(self, params, kept, tx, tparams):
+    ...         return 2 * kept * tx
+    >>> from backproof import check
+    >>> check(Square(), np.ones((2, 3))).ok
+    True
     """
 
     link: ClassVar[str | None] = None
@@ -57,9 +71,11 @@ class Layer:
     def forward(
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
+        """(y, kept) for x (N, *features); `train` switches what differs in training on, and `rng` is what it draws from."""
         raise NotImplementedError
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
+        """(dx, dparams): J^T dy for the upstream gradient dy, of y's shape; dx has x's, each of dparams its parameter's."""
         raise NotImplementedError
 
     def parameter_gradient(self, params: Params, kept: Kept, dy: Array) -> Params:
@@ -67,6 +83,7 @@ class Layer:
         return self.backward(params, kept, dy)[1]
 
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
+        """J t: how y moves when x moves along tx and the parameters along tparams (None: not at all)."""
         raise NotImplementedError
 
     def backward_jvp(

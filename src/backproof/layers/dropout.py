@@ -18,6 +18,7 @@ class Dropout(FixedMap):
 
     dx = dy * m / (1 - rate): the same mask on the way back, from `kept`. Source: Srivastava et al., JMLR 15 (2014); the division
     while training ("inverted" dropout) keeps the expected output equal in both modes.
+    Raises `ArgumentError` for a rate outside [0, 1), and for training without `rng`.
 
     >>> import numpy as np
     >>> layer = Dropout(0.5)

@@ -48,7 +48,8 @@ class Standardize(FixedMap):
     """y = (x - mean) / scale with fixed arrays over the last axis; dx = dy / scale.
 
     As the first layer of a network it keeps the preparation of the data with the model, which then takes raw features, and
-    `Network.jacobian` is with respect to these.
+    `Network.jacobian` is with respect to these. Raises `ArgumentError` for a scale that is not above 0 or numbers that are not
+    finite, `ShapeError` for arrays that do not fit. Source: LeCun et al., Efficient BackProp, 1998, section 4.3.
 
     >>> import numpy as np
     >>> x = np.array([[1.0, 10.0], [3.0, 10.0]])

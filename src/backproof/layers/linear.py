@@ -33,6 +33,8 @@ class Linear(Layer):
     The number of inputs is taken from the first data. `init` names the distribution of the initial weights ("glorot", "he",
     "lecun", "zeros"); biases begin at 0. Source: Bishop, Neural Networks for Pattern Recognition (1995), section 4.8.
 
+    Raises `ArgumentError` for fewer than one output or another name of a distribution, `ShapeError` where x does not fit.
+
     >>> import numpy as np
     >>> layer = Linear(2)
     >>> params = layer.init(np.random.default_rng(0), (3,))

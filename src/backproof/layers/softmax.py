@@ -140,7 +140,7 @@ class _Normalising(Scores):
 class Softmax(_Normalising):
     """h = softmax(x / temperature) along `axis`, as a hidden layer or at the output.
 
-        dx = h * (s - <h, s>) / temperature,   s the upstream gradient
+        dx = h * (s - <h, s>) / temperature,   s the upstream gradient          (Bridle 1990; Bishop 1995, section 6.9)
 
     `mask` (boolean, the same for every example; True: takes part) gives the other entries probability 0 and gradient exactly 0;
     a row with no True gives zeros. At the end of a network whose loss is cross-entropy the two are one object, with the gradient
@@ -191,7 +191,7 @@ class Softmax(_Normalising):
 class LogSoftmax(_Normalising):
     """y = log softmax(x / temperature) along `axis`: y_i = d_i - log1p(s), never log of a rounded probability.
 
-        dx = (s - h sum(s)) / temperature,   h = exp(y), s the upstream gradient
+        dx = (s - h sum(s)) / temperature,   h = exp(y), s the upstream gradient          (Goodfellow et al. 2016, section 6.2.2.3)
 
     Its outputs are logits again (softmax(y) = softmax(x)), so a loss on logits takes them as they are.
 

@@ -24,7 +24,20 @@ class Loss:
     """E = sum_n w_n L_n(z_n, t_n).
 
     `reduction="mean"` divides by the sum of the weights of the examples that count, "sum" does not; a mean over nothing is 0 with
-    a zero gradient. Values are formed and added in double precision whatever the dtype of z; gradients come in z's dtype.
+    a zero gradient. Values are formed and added in double precision whatever the dtype of z; gradients come in z's dtype. Raises
+    `ArgumentError` for another reduction, and for weights that are negative or of another shape.
+
+    >>> import dataclasses
+    >>> import numpy as np
+    >>> @dataclasses.dataclass(frozen=True, repr=False)
+    ... class LogCosh(Loss):
+    ...     def targets(self, z, target):
+    ...         return np.asarray(target, dtype=np.float64)
+    ...     def rows(self, z, t):
+    ...         return np.log(np.cosh(z - t)).sum(axis=1), np.tanh(z - t)
+    >>> from backproof import check
+    >>> check(LogCosh(), np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]])).ok
+    True
     """
 
     reduction: str = dataclasses.field(default="mean", kw_only=True)

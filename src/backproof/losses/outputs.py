@@ -97,6 +97,7 @@ class Huber(_OnOutputs):
     dL_n/dz = clip(r, -delta, delta).
 
     Source: Huber, Annals of Mathematical Statistics 35 (1964). The second derivative at |r| = delta is taken from inside (1).
+    Raises `ArgumentError` for a delta that is not above 0, `ShapeError` for a target of another shape.
 
     >>> import numpy as np
     >>> Huber(delta=1.0).value_and_gradient(np.array([[3.0]]), [[0.0]])

@@ -45,6 +45,13 @@ def load(path: str | os.PathLike[str]) -> Network:
 
     Raises `ModelFileError`, naming the file, if it is damaged, of another kind, or made by a version whose format is newer.
     Whatever is in the file, nothing else comes of it: it is safe to load a file from someone else.
+
+    >>> import numpy as np, tempfile, pathlib
+    >>> from backproof import Linear, Network, Tanh, save
+    >>> network = Network([Linear(2), Tanh()]).initialise(np.zeros((1, 3)), seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(save(network, pathlib.Path(folder) / "model.safetensors")).layers
+    (Linear(2), Tanh())
     """
     source = Path(path)
     with refusals(source), warnings.catch_warnings():

@@ -91,6 +91,9 @@ def _by_log_softmax(z: Tensor, target: Tensor, weight: Tensor | None, kind: str,
 class CrossEntropyLoss(torch.nn.Module):
     """`cross_entropy` as a module, with `torch.nn.CrossEntropyLoss`'s signature; `weight` is a buffer.
 
+    Called with logits (C,), (N, C) or (N, C, ...) and targets, it raises what `cross_entropy` raises.
+    Source: Bishop 1995, section 6.9.
+
     >>> import torch
     >>> CrossEntropyLoss()(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor(1.3863)

@@ -34,7 +34,7 @@ def linear_cross_entropy(
     `options`, torch's choices of chunks, is taken and not needed. Half precision is computed in single precision.
 
     By whole logits, as torch does it: a weight (C, d1, ..., D) of several losses a row, and target probabilities or class weights
-    that require a gradient. Formula and chunks: `functional.linear_cross_entropy_and_grad`.
+    that require a gradient. Source: Bishop 1995, section 6.9; chunks: `functional.linear_cross_entropy_and_grad`.
 
     Raises what `cross_entropy` raises, and `ShapeError` where input, weight and bias do not fit.
 
@@ -80,7 +80,8 @@ def _require_fit(x: Tensor, w: Tensor, bias: Tensor | None, target: object) -> N
 
 class LinearCrossEntropyLoss(torch.nn.Module):
     """`linear_cross_entropy` as a module that holds the layer, with `torch.nn.LinearCrossEntropyLoss`'s signature and state:
-    `linear` is the layer, `weight` a buffer.
+    `linear` is the layer, `weight` a buffer. Called with an input (N, in_features) and targets (N,), it raises what
+    `linear_cross_entropy` raises; `ShapeError` for a weight of another shape. Source: Bishop 1995, section 6.9.
 
     >>> import torch
     >>> head = LinearCrossEntropyLoss(3, 10, bias=True)

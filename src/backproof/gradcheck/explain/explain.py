@@ -13,7 +13,7 @@ _BLOCK = re.compile(r"^```python (wrong|right)\n(.*?)^```$", re.MULTILINE | re.D
 
 
 def explain(cause: str) -> str:
-    """The page on a cause, a key of `CAUSES`, in Markdown.
+    """The page on a cause, a key of `CAUSES`, in Markdown. Raises `ArgumentError`, with the nearest names, for another.
 
     >>> print(explain("sign-flipped").splitlines()[0])
     # sign-flipped
