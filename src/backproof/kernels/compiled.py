@@ -103,6 +103,16 @@ def start_of(typingctx: Any, array: Any) -> Any:
 
 
 @intrinsic
+def address(typingctx: Any, array: Any) -> Any:
+    """Where the pointer points to."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(array), codegen
+
+
+@intrinsic
 def pointer_at(typingctx: Any, table: Any, index: Any, like: Any) -> Any:
     """The address that stands in table[index], of numbers of the type of `like` (what `like` points to, if it is a pointer)."""
     kind = like if isinstance(like, types.CPointer) else types.CPointer(like)

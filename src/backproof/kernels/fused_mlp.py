@@ -100,6 +100,7 @@ class FusedMLP:
         self._no_labels, self._no_targets = np.empty(0, dtype=np.int64), np.empty((0, classes), dtype=self.dtype)
         self._weights: Array | None = None
         self._generation, self.is_repeatable = 0, False
+        self._helped: dict[int, team.Helper] = {}
         self._reserve(1)
         self._step = compiled_step(self.dtype)
         self._lock = threading.Lock()
@@ -161,9 +162,7 @@ class FusedMLP:
                 self._draw(rng)
             self._generation += 1
             if self._members > 1:
-                for member, helper in enumerate(team.helpers(self._members - 1), start=1):
-                    shared = (self._generation, self._table, x, labels, targets, action, learning_rate, step)
-                    helper.give(self._step, member, *shared)
+                self._call_helpers()
             self.is_repeatable = self._members == 1 and target is labels and x is given and self._weights is self._uniform
             self.is_repeatable = self.is_repeatable and self._drawn is None
             loss: float = self._step(0, self._generation, self._table, x, labels, targets, action, learning_rate, step)
@@ -184,6 +183,16 @@ class FusedMLP:
             except TypeError:  # other types than the ones it is compiled for
                 return None
             return None if loss != loss and self._table[plan.BAD_LABEL] != plan.ALL_GOOD else loss
+
+    def _call_helpers(self) -> None:
+        """Those that are not waiting in the compiled step any more, or are new: a forked process has others."""
+        for member, helper in enumerate(team.helpers(self._members - 1), start=1):
+            place = plan.TICKETS + 8 * member
+            if self._table[place] == plan.NOBODY or self._helped.get(member) is not helper:
+                self._table[place : place + 3] = plan.WAITING, helper.bell.ctypes.data, helper.bell[0] + 1
+                self._helped[member] = helper
+                nothing = (self._no_targets, self._no_labels, self._no_targets, self.GRADIENT_ONLY, 0.0, 1)
+                helper.give(self._step, member, 0, self._table, *nothing)
 
     def _accept(self, *vectors: Array) -> None:
         """Check the long vectors; the same ones come again with every step and are then known."""

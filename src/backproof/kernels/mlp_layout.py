@@ -47,6 +47,8 @@ class Workspace:
     def __init__(self, net: Perceptron, panels: int, threads: int) -> None:
         self.panels, self.width = panels, panel_width(net.dtype.itemsize)
         self.table = np.zeros(plan.FIRST_LAYER + plan.FIELDS * len(net.codes), dtype=np.int64)
+        for member in range(plan.MEMBERS):
+            self.table[plan.TICKETS + 8 * member] = plan.NOBODY
         self._end = 0
         largest_block = self._place_layers(net)
         self._place_for_threads(net, largest_block, threads)
@@ -59,9 +61,17 @@ class Workspace:
         table[plan.LAYERS], table[plan.LOSS], table[plan.RATES] = layers, net.loss, layers
         table[plan.PENALTY], table[plan.CLASSES] = 2 * layers, 2 * layers + 2
         table[plan.ADAM] = 2 * layers + 2 + 2 * classes
-        table[plan.LOSSES] = table[plan.ADAM] + 4
+        table[plan.LOSSES] = table[plan.ADAM] + 5
         table[plan.SCRATCH], table[plan.SCRATCH_SIZE] = table[plan.LOSSES] + panels, scratch
-        facts = [*net.leaks, *net.rates, net.l2, 0.0, *net.base, *net.own, *[0.0] * 4]
+        facts = [
+            *net.leaks,
+            *net.rates,
+            net.l2,
+            0.0,
+            *net.base,
+            *net.own,
+            *[0.0] * 5,
+        ]  # the last: Adam's four and the learning rate
         self.doubles = np.concatenate([facts, np.zeros(panels + threads * scratch)])
         for place, array in ((plan.DOUBLES, self.doubles), (plan.WORK, self.numbers), (plan.DRAWS, self.drawn)):
             table[place] = array.ctypes.data

@@ -9,7 +9,8 @@ Panels are independent of each other up to the weights' gradients, and rows of w
 threads can take panels, wait for each other once, and take blocks of rows. Who takes what changes no bit of the result. A block of
 rows is updated while its gradient is still in the cache; the whole gradient is never in memory unless it is asked for.
 
-Threads are not waited for: a helper that arrives late finds the tickets of its step withdrawn, and goes.
+Threads are not waited for: a helper that arrives late finds the tickets of its step withdrawn. Waking one takes 0.1 ms and more,
+as long as a whole step of a small network, so it stays awake for the next steps, until none comes for a moment or others call it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ import math
 
 from backproof.arrays import Array
 from backproof.kernels.adam import adam_run, corrections
-from backproof.kernels.compiled import atomic_add, atomic_exchange_if, atomic_read, compiled, get, pause, pointer_at, put, start_of
+from backproof.kernels.compiled import (
+    address,
+    atomic_add,
+    atomic_exchange_if,
+    atomic_read,
+    compiled,
+    get,
+    pause,
+    pointer_at,
+    put,
+    start_of,
+)  # fmt: skip
 from backproof.kernels.panel_dropout import drop
 from backproof.kernels.panel_losses import (
     BINARY,
@@ -39,10 +51,15 @@ LAYERS, LOSS, PACK, PACK_SIZE, GRADIENT, GRADIENT_SIZE, LOSSES, SCRATCH, SCRATCH
 DOUBLES, WEIGHTS, WORK, DRAWS = range(11, 15)  # addresses
 FIRST, SECOND, THIRD, PREVIOUS = range(15, 19)  # addresses: parameters; moments, or the gradient twice; the parameters before
 EXAMPLES = 25  # that everything is prepared for
+GIVEN_X, GIVEN_LABELS, GIVEN_TARGETS, ACTION, NUMBER = range(26, 31)  # a step's addresses and numbers, for the helpers
 RATES, PENALTY, CLASSES, ADAM, DRAWN, DRAWN_SIZE = range(19, 25)  # places: of doubles, and of the numbers drawn for a panel
 NEXT_PANELS, DONE_PANELS, NEXT_ROWS, BAD_LABEL, TICKETS = 32, 40, 48, 56, 64
 ALL_GOOD, OTHER_SHAPE = -1, -2  # instead of the row of a bad label
 MEMBERS = 16  # at most so many threads
+# A helper's ticket: nobody there; waiting; 2 g where step g is open to it, 2 g + 1 where it has begun. Behind it the address of the
+# bell that calls it to other work, and what that shows until then.
+NOBODY, WAITING, BELL, HEARD = -1, 0, 1, 2
+PATIENCE = 20000  # pauses (of 10 to 40 ns) that a helper waits for the next step
 FIRST_LAYER = TICKETS + 8 * MEMBERS
 INPUTS, OUTPUTS, WEIGHT, BIAS, CODE, INPUT, FLIPPED, DELTA, SLOPE, ROWS, DROPPED, FIELDS = range(12)  # SLOPE, DROPPED, BIAS: or -1
 GRADIENT_ONLY, UPDATE, UPDATE_AND_KEEP = range(3)  # what a step does; the last writes the parameters before to PREVIOUS
@@ -112,53 +129,28 @@ def forward_backward(
             multiply_slope(code, get(doubles, number - 1), work, x0 + at, s0 + at if s0 >= 0 else s0, d0 + at, inputs)
 
 
-def step(
-    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, action: int,
-    learning_rate: float, number: int,
-) -> float:  # fmt: skip
-    """The step as its leader (member 0) and its helpers run it; the leader's result is the loss.
-
-    With an update, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
-    is changed. Where a batch has another shape than the table is prepared for, it is nan.
-    A helper's ticket is 0 when closed, 2 generation when open, 2 generation + 1 when taken; without the ticket of this very step
-    it leaves everything alone.
-    """
-    table, x, examples = start_of(facts), start_of(inputs), len(inputs)
+@compiled()
+def part_of_step(table: Array, like: Array, member: int) -> float:
+    """What each thread does of a step that the table describes: panels, then rows, until none is left. The loss."""
+    x, labels, targets = (
+        pointer_at(table, GIVEN_X, like),
+        pointer_at(table, GIVEN_LABELS, 1),
+        pointer_at(table, GIVEN_TARGETS, like),
+    )
     doubles, weights = pointer_at(table, DOUBLES, 0.0), pointer_at(table, WEIGHTS, 0.0)
-    work, p = pointer_at(table, WORK, x), pointer_at(table, FIRST, x)
-    m, v, before = pointer_at(table, SECOND, x), pointer_at(table, THIRD, x), pointer_at(table, PREVIOUS, x)
-    l2, end = get(doubles, get(table, PENALTY)), FIRST_LAYER + FIELDS * get(table, LAYERS)
-    chunk, members, width = get(table, CHUNK), get(table, TEAM), width_of(x)
+    work, p = pointer_at(table, WORK, like), pointer_at(table, FIRST, like)
+    m, v, before = pointer_at(table, SECOND, like), pointer_at(table, THIRD, like), pointer_at(table, PREVIOUS, like)
+    l2, end, action = get(doubles, get(table, PENALTY)), FIRST_LAYER + FIELDS * get(table, LAYERS), get(table, ACTION)
+    chunk, examples, width = get(table, CHUNK), get(table, EXAMPLES), width_of(like)
     panels = (examples + width - 1) // width
     chunks = (panels + chunk - 1) // chunk
-    if member == 0:
-        put(table, NEXT_PANELS, 0)
-        put(table, DONE_PANELS, 0)
-        put(table, NEXT_ROWS, 0)
-        put(table, BAD_LABEL, ALL_GOOD)
-        if examples != get(table, EXAMPLES) or inputs.shape[1] != get(table, FIRST_LAYER + INPUTS):
-            put(table, BAD_LABEL, OTHER_SHAPE)
-        if len(labels) != examples and get(table, LOSS) == LABELS:
-            put(table, BAD_LABEL, OTHER_SHAPE)
-        if get(table, BAD_LABEL) == OTHER_SHAPE:
-            return math.nan
-        if l2 != 0.0:
-            squares = 0.0
-            for layer in range(FIRST_LAYER, end, FIELDS):
-                squares += sum_of_squares(p, get(table, layer + WEIGHT), get(table, layer + INPUTS) * get(table, layer + OUTPUTS))
-            put(doubles, get(table, PENALTY) + 1, 0.5 * l2 * squares)
-        for helper in range(1, members):
-            atomic_exchange_if(table, TICKETS + 8 * helper, 0, 2 * generation)
-    elif not atomic_exchange_if(table, TICKETS + 8 * member, 2 * generation, 2 * generation + 1):
-        return 0.0
 
     # Take panels until none is left; wait for those that others hold.
     turn = atomic_add(table, NEXT_PANELS, 1)
     while turn < chunks:
         last = min(panels, (turn + 1) * chunk)
         forward_backward(
-            table, doubles, work, p, x, start_of(labels), start_of(targets), weights, pointer_at(table, DRAWS, x), examples,
-            turn * chunk, last, member,
+            table, doubles, work, p, x, labels, targets, weights, pointer_at(table, DRAWS, x), examples, turn * chunk, last, member
         )  # fmt: skip
         atomic_add(table, DONE_PANELS, 1)
         turn = atomic_add(table, NEXT_PANELS, 1)
@@ -171,7 +163,8 @@ def step(
     # Take blocks of rows until none is left: their gradient at g0, that of their biases behind it, and what is done with both.
     adam = get(table, ADAM)
     b1, b2, eps, decay = get(doubles, adam), get(doubles, adam + 1), get(doubles, adam + 2), get(doubles, adam + 3)
-    rate, root = corrections(learning_rate, b1, b2, number)
+    learning_rate = get(doubles, adam + 4)
+    rate, root = corrections(learning_rate, b1, b2, get(table, NUMBER))
     g0 = get(table, GRADIENT) + member * get(table, GRADIENT_SIZE)
     turn = atomic_add(table, NEXT_ROWS, 1)
     passed = 0
@@ -202,10 +195,76 @@ def step(
             turn = atomic_add(table, NEXT_ROWS, 1)
         passed += blocks
 
-    if member > 0:
-        atomic_exchange_if(table, TICKETS + 8 * member, 2 * generation + 1, 0)
-    for helper in range(1, members if member == 0 else 0):
+    return loss
+
+
+@compiled(inline=True)
+def next_ticket(table: Array, place: int) -> int:
+    """The helper's next step, taken; 0 if it is to go."""
+    bell, patience = pointer_at(table, place + BELL, 1), PATIENCE
+    while True:
+        ticket = atomic_read(table, place)
+        if ticket == NOBODY:
+            return 0
+        if ticket != WAITING:
+            if atomic_exchange_if(table, place, ticket, ticket + 1):
+                return ticket
+        elif patience == 0 or atomic_read(bell, 0) != get(table, place + HEARD):
+            if atomic_exchange_if(table, place, WAITING, NOBODY):
+                return 0
+        else:
+            patience -= 1
+            pause()
+
+
+def step(
+    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, action: int,
+    learning_rate: float, number: int,
+) -> float:  # fmt: skip
+    """A step as its leader does it (member 0), the result being the loss; or steps one after the other, as a helper does them.
+
+    With an update, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
+    is changed. Where a batch has another shape than the table is prepared for, it is nan. A helper learns all from the table.
+    """
+    table, given, place, ticket = start_of(facts), start_of(inputs), TICKETS + 8 * member, 0
+    if member == 0:
+        put(table, NEXT_PANELS, 0)
+        put(table, DONE_PANELS, 0)
+        put(table, NEXT_ROWS, 0)
+        put(table, BAD_LABEL, ALL_GOOD)
+        if len(inputs) != get(table, EXAMPLES) or inputs.shape[1] != get(table, FIRST_LAYER + INPUTS):
+            put(table, BAD_LABEL, OTHER_SHAPE)
+        if len(labels) != len(inputs) and get(table, LOSS) == LABELS:
+            put(table, BAD_LABEL, OTHER_SHAPE)
+        if get(table, BAD_LABEL) == OTHER_SHAPE:
+            return math.nan
+        put(table, GIVEN_X, address(given))
+        put(table, GIVEN_LABELS, address(start_of(labels)))
+        put(table, GIVEN_TARGETS, address(start_of(targets)))
+        put(table, ACTION, action)
+        put(table, NUMBER, number)
+        doubles, p = pointer_at(table, DOUBLES, 0.0), pointer_at(table, FIRST, given)
+        put(doubles, get(table, ADAM) + 4, learning_rate)
+        l2 = get(doubles, get(table, PENALTY))
+        if l2 != 0.0:
+            squares = 0.0
+            for layer in range(FIRST_LAYER, FIRST_LAYER + FIELDS * get(table, LAYERS), FIELDS):
+                squares += sum_of_squares(p, get(table, layer + WEIGHT), get(table, layer + INPUTS) * get(table, layer + OUTPUTS))
+            put(doubles, get(table, PENALTY) + 1, 0.5 * l2 * squares)
+        for helper in range(1, get(table, TEAM)):
+            atomic_exchange_if(table, TICKETS + 8 * helper, WAITING, 2 * generation)
+    else:
+        ticket = next_ticket(table, place)
+    while True:
+        if member > 0 and ticket == 0:
+            return 0.0
+        loss = part_of_step(table, given, member)
+        if member == 0:
+            break
+        atomic_exchange_if(table, place, ticket + 1, WAITING)
+        ticket = next_ticket(table, place)
+    for helper in range(1, get(table, TEAM)):
         place = TICKETS + 8 * helper
-        while not atomic_exchange_if(table, place, 2 * generation, 0) and atomic_read(table, place) != 0:
+        while not atomic_exchange_if(table, place, 2 * generation, WAITING) and atomic_read(table, place) > WAITING:
             pause()
     return loss

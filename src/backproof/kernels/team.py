@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -42,6 +44,7 @@ class Helper:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self.bell = np.zeros(1, dtype=np.int64)  # how many jobs it was given: whoever keeps it waiting lets it go when that changes
         self.process = os.getpid()
         self._avoided = -1
         self._thread = threading.Thread(target=self._serve, name="backproof-helper", daemon=True)
@@ -52,6 +55,7 @@ class Helper:
         processor = here()
         if processor != self._avoided:
             self._keep_off(processor)
+        self.bell[0] += 1
         self._jobs.put((function, arguments))
 
     def _keep_off(self, processor: int) -> None:

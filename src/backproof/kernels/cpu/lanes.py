@@ -62,16 +62,6 @@ def at(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def address(typingctx: Any, array: Any) -> Any:
-    """Where the pointer points to."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.ptrtoint(args[0], ir.IntType(64))
-
-    return types.int64(array), codegen
-
-
-@intrinsic
 def itemsize(typingctx: Any, like: Any) -> Any:
     """The bytes of a T, a constant to the compiler."""
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import compiled
+from backproof.kernels.compiled import address, compiled
 from backproof.kernels.cpu.exact_sum import BLOCK
 from backproof.kernels.cpu.exponential import exponentials, log1p
 from backproof.kernels.cpu.lanes import (
     LINE,
-    address,
     every,
     every_narrow,
     is_double,

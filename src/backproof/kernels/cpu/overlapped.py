@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import compiled
+from backproof.kernels.compiled import address, compiled
 from backproof.kernels.cpu.exact_sum import BLOCK, added_by_largest, fixed_point, sum_of
 from backproof.kernels.cpu.exponential import LOWEST, exponentials
 from backproof.kernels.cpu.integers import add_bits, bits, total_bits
 from backproof.kernels.cpu.lanes import (
     LINE,
-    address,
     every,
     every_narrow,
     fetch,

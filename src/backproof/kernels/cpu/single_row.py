@@ -18,11 +18,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from backproof.kernels.compiled import compiled, get, intrinsic, put
+from backproof.kernels.compiled import address, compiled, get, intrinsic, put
 from backproof.kernels.cpu.exponential import fused
 from backproof.kernels.cpu.lanes import (
     LINE,
-    address,
     at,
     every,
     every_narrow,
