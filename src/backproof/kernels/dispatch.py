@@ -167,6 +167,11 @@ def cross_entropy(
     return value, None if place is None else _stored(place, out)
 
 
+def few_labelled() -> Callable[..., Array] | None:
+    """The compiled cross-entropy with labels of few numbers, which it is told the addresses of; None: there is none to be used."""
+    return _fast("few_labelled", ())
+
+
 def total(x: Array) -> tuple[Array, Array]:
     """The sum of wide numbers (N,) as high + low, each (1,): `exact.total`. Few are added at once, by Shewchuk's way."""
     if is_numpy(x) and x.dtype == np.float64:
@@ -177,6 +182,15 @@ def total(x: Array) -> tuple[Array, Array]:
             high, low = fast(x)
             return high, low
     return exact.total(x)
+
+
+def rounded_total(x: Array) -> float:
+    """high + low of `total`, for NumPy's numbers in double precision."""
+    if x.shape[0] <= FEW:
+        with suppress(OverflowError, ValueError):
+            return math.fsum(x.tolist())
+    high, low = total(x)
+    return float(high[0] + low[0])
 
 
 def scaled(slopes: Array, scale: Array | None, dtype: Any) -> Array:

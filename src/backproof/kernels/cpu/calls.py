@@ -81,26 +81,28 @@ def sweep(function: Callable[..., Any], integers: str, dtype: np.dtype[Any]) -> 
     return entry(types.none(like, *(kinds[letter] for letter in integers)), what)(function)
 
 
-_spare: list[Array] = []
+_spare: list[tuple[Array, int]] = []
 SPARE = 1 << 20  # doubles of work that are kept for the next call
 
 
 class Work:
-    """Work space of one thread, taken for a moment from what earlier calls have left."""
+    """Work space of one thread: at least so many doubles from `address` on, taken for a moment from what earlier calls left."""
 
     def __init__(self, doubles: int) -> None:
         try:
-            self.array = _spare.pop()
+            self.array, self.address = _spare.pop()
+            if self.array.size >= doubles:
+                return
         except IndexError:
-            self.array = np.empty(0)
-        if self.array.size < doubles + 8:
-            self.array = np.empty(doubles + 8)
-        address = self.array.ctypes.data
-        self.address = address + (-address & 63)
+            pass
+        whole = np.empty(doubles + 7)
+        skipped = (-whole.ctypes.data & 63) // 8
+        self.array = whole[skipped : skipped + doubles]
+        self.address = self.array.ctypes.data  # asked for once: it takes longer than the rest of a short call
 
     def back(self) -> None:
         if self.array.size <= SPARE and len(_spare) < 64:
-            _spare.append(self.array)
+            _spare.append((self.array, self.address))
 
 
 def stretches(rows: int, numbers: int) -> list[tuple[int, int]]:

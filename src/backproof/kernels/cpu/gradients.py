@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
 from backproof.arrays import Array
@@ -72,17 +75,44 @@ def _probabilities(x: Array, target: Array, weights: Array | None, losses: Array
                 to[rows] = gradient
 
 
+@lru_cache(maxsize=256)
+def _swept(item: int, n: int) -> tuple[Any, Any, int]:
+    """For rows of n numbers of so many bytes: the compiled function, a number of their dtype, and the doubles of work."""
+    dtype = np.dtype(np.float32 if item == 4 else np.float64)
+    return calls.sweep(sweeps.gradients, "iiiiiiiiiiiiiibi", dtype), dtype.type(0), sweeps.work_size(n, panel_width(item))
+
+
 def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses: Array, to: Array | None) -> None:
     n, item = x.shape[1], x.itemsize
-    past = to is not None and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
-    out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, to.strides[0] // item, to.strides[1] // item)
-    function = calls.sweep(sweeps.gradients, "iiiiiiiiiiiiiibi", x.dtype)
-    like = x.dtype.type(0)
-    source, xi, xc = x.ctypes.data, x.strides[0] // item, x.strides[1] // item
+    function, like, doubles = _swept(item, n)
+    source, (xi, xc) = x.ctypes.data, x.strides
+    out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, *to.strides)
+    past = to is not None and source != out and to.nbytes >= LARGE and n >= LONG
     given, filled = labels.ctypes.data, losses.ctypes.data
     weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
+    described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n
 
     def call(first: int, last: int, work: int) -> None:
-        function(like, source, xi, xc, out, oi, oc, given, weighted, step, ignored, filled, n, first, last, past, work)
+        function(like, *described, first, last, past, work)
 
-    calls.run(call, len(labels), n, sweeps.work_size(n, panel_width(item)))
+    calls.run(call, len(labels), n, doubles)
+
+
+def few_labelled(
+    item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, scale: float | None, out: int
+) -> Array:
+    """The losses of few rows, by one thread; scale times their gradient goes to `out`, one row after the other (0: not wanted).
+
+    Without arrays: addresses of n numbers a row and of int64 labels, checked and in order; strides in numbers of `item` bytes.
+    """
+    function, like, doubles = _swept(item, n)
+    work = calls.Work(doubles + 1 + rows)
+    weight = filled = work.address + 8 * doubles
+    if scale is None:
+        weight = 0
+    else:
+        work.array[doubles] = scale
+    function(like, source, xi, xc, out, n, 1, labels, weight, 0, ignored, filled + 8, n, 0, rows, False, work.address)
+    losses = work.array[doubles + 1 : doubles + 1 + rows].copy()
+    work.back()
+    return losses
