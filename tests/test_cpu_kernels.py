@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import mpmath
 import numpy as np
@@ -469,16 +471,39 @@ def test_many_orders(dtype):
         np.testing.assert_array_equal(softmax(np.ascontiguousarray(z[:, order])), softmax(z)[:, order])
 
 
-def test_errors_in_a_helper_reach_the_caller(monkeypatch):
-    monkeypatch.setattr(calls, "threads", lambda: 2)
-
-    def fails(first, last, work):
-        if first:
+def test_errors_in_a_helper_reach_the_caller():
+    def fails(task):
+        if task:
             raise ValueError("on purpose")
 
     with pytest.raises(ValueError, match="on purpose"):
-        calls.run(fails, 1000, 1000, 10)
-    assert softmax(np.zeros((1000, 100))).sum() == pytest.approx(1000)
+        calls.team.share(fails, 4, 2)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_callers_that_share_the_helpers(monkeypatch, dtype):
+    """One has them, the others work alone meanwhile; all have their own rows."""
+    monkeypatch.setattr(calls, "threads", lambda: 3)
+    rng = np.random.default_rng(1)
+    arrays = [rng.normal(size=(1000 + i, 200)).astype(dtype) for i in range(6)]
+    expected = [np.concatenate([softmax(row[None]) for row in z]) for z in arrays]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(20):
+            for found, true in zip(pool.map(softmax, arrays), expected, strict=True):
+                assert np.array_equal(found, true)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_helpers_after_a_fork(monkeypatch):
+    """A child has none of its parent's threads: it calls its own."""
+    monkeypatch.setattr(calls, "threads", lambda: 2)
+    z = np.random.default_rng(2).normal(size=(2000, 200))
+    h = softmax(z)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all(np.array_equal(softmax(z), h) for _ in range(20)) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_thread_limits_of_the_environment(monkeypatch):

@@ -22,6 +22,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, event
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic as numba_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,24 +63,48 @@ class _Announcement(event.Listener):
                 print(f" {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
-def entry(signature: Any, what: str) -> Callable[[F], F]:
-    """Compile what Python calls, for the given types, and keep it on disk; `what` it is called when that is announced.
-
-    Numba renews what it kept when the function's own file changes. What the function calls lies in other files of this folder and
-    of those in it, so the stamp of all of them takes that one's place.
+def _stamp(dispatcher: Any) -> None:
+    """Numba renews what it kept when the function's own file changes. What the function calls lies in other files, of this folder
+    and of those in it, so the stamp of all of them takes that one's place.
     """
+    files = [file.stat() for file in sorted(Path(__file__).parent.rglob("*.py"))]
+    with suppress(AttributeError):  # not part of Numba's interface: without it, its own stamp stays
+        dispatcher._cache._cache_file._source_stamp = tuple((file.st_mtime_ns, file.st_size) for file in files)
+
+
+def entry(signature: Any, what: str) -> Callable[[F], F]:
+    """Compile what Python calls, for the given types, and keep it on disk; `what` it is called when that is announced."""
 
     def compile_(function: F) -> F:
         dispatcher: Any = njit(**OPTIONS, cache=True)(function)
-        files = [file.stat() for file in sorted(Path(__file__).parent.rglob("*.py"))]
-        with suppress(AttributeError):  # not part of Numba's interface: without it, its own stamp stays
-            dispatcher._cache._cache_file._source_stamp = tuple((file.st_mtime_ns, file.st_size) for file in files)
+        _stamp(dispatcher)
         with event.install_listener("numba:compile", _Announcement(dispatcher, what)):  # what comes from the disk is no such event
             dispatcher.compile(signature)
         dispatcher.disable_compile()
         return cast("F", dispatcher)
 
     return compile_
+
+
+_addressed: list[Any] = []
+
+
+def address_taken(signature: Any, function: Callable[..., Any]) -> int:
+    """Compile what compiled code calls by its address, by C's calling convention, and keep it on disk."""
+    made: Any = CFunc(
+        function, (signature.args, signature.return_type), {}, {key: OPTIONS[key] for key in ("error_model", "fastmath")}
+    )
+    made.enable_caching()
+    _stamp(made)
+    made.compile()
+    _addressed.append(made)  # its address is kept, too
+    return int(made.address)
+
+
+def address_of(dispatcher: Any) -> int:
+    """Of the one function that `entry` has compiled, to be called by Numba's calling convention."""
+    (compiled_function,) = dispatcher.overloads.values()
+    return int(compiled_function.library.get_pointer_to_function(compiled_function.fndesc.llvm_func_name))
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,6 +135,16 @@ def address(typingctx: Any, array: Any) -> Any:
         return builder.ptrtoint(args[0], ir.IntType(64))
 
     return types.int64(array), codegen
+
+
+@intrinsic
+def pointer(typingctx: Any, place: Any, like: Any) -> Any:
+    """The address as a pointer to numbers of the type of `like`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.unliteral(like))(types.int64, like), codegen
 
 
 @intrinsic

@@ -14,7 +14,7 @@ from numba import types
 from backproof._errors import ArgumentError, ArgumentTypeError, LabelError, ShapeError
 from backproof.arrays import Array
 from backproof.kernels import mlp_step as plan
-from backproof.kernels import panel_losses, pointwise, team
+from backproof.kernels import panel_losses, pointwise, team, tickets
 from backproof.kernels.compiled import entry
 from backproof.kernels.mlp_layout import Perceptron, Workspace
 
@@ -187,9 +187,9 @@ class FusedMLP:
     def _call_helpers(self) -> None:
         """Those that are not waiting in the compiled step any more, or are new: a forked process has others."""
         for member, helper in enumerate(team.helpers(self._members - 1), start=1):
-            place = plan.TICKETS + 8 * member
-            if self._table[place] == plan.NOBODY or self._helped.get(member) is not helper:
-                self._table[place : place + 3] = plan.WAITING, helper.bell.ctypes.data, helper.bell[0] + 1
+            place = plan.TICKETS + tickets.LINE * member
+            if self._table[place] == tickets.NOBODY or self._helped.get(member) is not helper:
+                self._table[place : place + 3] = tickets.WAITING, helper.bell.ctypes.data, helper.bell[0] + 1
                 self._helped[member] = helper
                 nothing = (self._no_targets, self._no_labels, self._no_targets, self.GRADIENT_ONLY, 0.0, 1)
                 helper.give(self._step, member, 0, self._table, *nothing)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backproof.kernels import mlp_step as plan
-from backproof.kernels import panel_losses, pointwise
+from backproof.kernels import panel_losses, pointwise, tickets
 from backproof.kernels.panels import BLOCK, STRETCH
 from backproof.kernels.rows import panel_width
 from backproof.kernels.tiles import TILE
@@ -48,7 +48,7 @@ class Workspace:
         self.panels, self.width = panels, panel_width(net.dtype.itemsize)
         self.table = np.zeros(plan.FIRST_LAYER + plan.FIELDS * len(net.codes), dtype=np.int64)
         for member in range(plan.MEMBERS):
-            self.table[plan.TICKETS + 8 * member] = plan.NOBODY
+            self.table[plan.TICKETS + tickets.LINE * member] = tickets.NOBODY
         self._end = 0
         largest_block = self._place_layers(net)
         self._place_for_threads(net, largest_block, threads)

@@ -9,8 +9,7 @@ Panels are independent of each other up to the weights' gradients, and rows of w
 threads can take panels, wait for each other once, and take blocks of rows. Who takes what changes no bit of the result. A block of
 rows is updated while its gradient is still in the cache; the whole gradient is never in memory unless it is asked for.
 
-Threads are not waited for: a helper that arrives late finds the tickets of its step withdrawn. Waking one takes 0.1 ms and more,
-as long as a whole step of a small network, so it stays awake for the next steps, until none comes for a moment or others call it.
+Threads are not waited for: tickets.py.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from backproof.kernels.adam import adam_run, corrections
 from backproof.kernels.compiled import (
     address,
     atomic_add,
-    atomic_exchange_if,
     atomic_read,
     compiled,
     get,
@@ -45,6 +43,7 @@ from backproof.kernels.panels import flip_panel, forward_product, input_product,
 from backproof.kernels.penalty import add_multiple, sum_of_squares
 from backproof.kernels.pointwise import activate, multiply_slope
 from backproof.kernels.rows import width_of
+from backproof.kernels.tickets import LINE, close_tickets, give_back, next_ticket, open_tickets
 
 # The table of integers that describes a network. Numbers that threads change lie on cache lines of their own.
 LAYERS, LOSS, PACK, PACK_SIZE, GRADIENT, GRADIENT_SIZE, LOSSES, SCRATCH, SCRATCH_SIZE, CHUNK, TEAM = range(11)
@@ -56,11 +55,7 @@ RATES, PENALTY, CLASSES, ADAM, DRAWN, DRAWN_SIZE = range(19, 25)  # places: of d
 NEXT_PANELS, DONE_PANELS, NEXT_ROWS, BAD_LABEL, TICKETS = 32, 40, 48, 56, 64
 ALL_GOOD, OTHER_SHAPE = -1, -2  # instead of the row of a bad label
 MEMBERS = 16  # at most so many threads
-# A helper's ticket: nobody there; waiting; 2 g where step g is open to it, 2 g + 1 where it has begun. Behind it the address of the
-# bell that calls it to other work, and what that shows until then.
-NOBODY, WAITING, BELL, HEARD = -1, 0, 1, 2
-PATIENCE = 20000  # pauses (of 10 to 40 ns) that a helper waits for the next step
-FIRST_LAYER = TICKETS + 8 * MEMBERS
+FIRST_LAYER = TICKETS + LINE * MEMBERS
 INPUTS, OUTPUTS, WEIGHT, BIAS, CODE, INPUT, FLIPPED, DELTA, SLOPE, ROWS, DROPPED, FIELDS = range(12)  # SLOPE, DROPPED, BIAS: or -1
 GRADIENT_ONLY, UPDATE, UPDATE_AND_KEEP = range(3)  # what a step does; the last writes the parameters before to PREVIOUS
 
@@ -198,25 +193,6 @@ def part_of_step(table: Array, like: Array, member: int) -> float:
     return loss
 
 
-@compiled(inline=True)
-def next_ticket(table: Array, place: int) -> int:
-    """The helper's next step, taken; 0 if it is to go."""
-    bell, patience = pointer_at(table, place + BELL, 1), PATIENCE
-    while True:
-        ticket = atomic_read(table, place)
-        if ticket == NOBODY:
-            return 0
-        if ticket != WAITING:
-            if atomic_exchange_if(table, place, ticket, ticket + 1):
-                return ticket
-        elif patience == 0 or atomic_read(bell, 0) != get(table, place + HEARD):
-            if atomic_exchange_if(table, place, WAITING, NOBODY):
-                return 0
-        else:
-            patience -= 1
-            pause()
-
-
 def step(
     member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, action: int,
     learning_rate: float, number: int,
@@ -226,7 +202,7 @@ def step(
     With an update, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
     is changed. Where a batch has another shape than the table is prepared for, it is nan. A helper learns all from the table.
     """
-    table, given, place, ticket = start_of(facts), start_of(inputs), TICKETS + 8 * member, 0
+    table, given, place, ticket = start_of(facts), start_of(inputs), TICKETS + LINE * member, 0
     if member == 0:
         put(table, NEXT_PANELS, 0)
         put(table, DONE_PANELS, 0)
@@ -251,8 +227,7 @@ def step(
             for layer in range(FIRST_LAYER, FIRST_LAYER + FIELDS * get(table, LAYERS), FIELDS):
                 squares += sum_of_squares(p, get(table, layer + WEIGHT), get(table, layer + INPUTS) * get(table, layer + OUTPUTS))
             put(doubles, get(table, PENALTY) + 1, 0.5 * l2 * squares)
-        for helper in range(1, get(table, TEAM)):
-            atomic_exchange_if(table, TICKETS + 8 * helper, WAITING, 2 * generation)
+        open_tickets(table, TICKETS, get(table, TEAM), generation)
     else:
         ticket = next_ticket(table, place)
     while True:
@@ -261,10 +236,7 @@ def step(
         loss = part_of_step(table, given, member)
         if member == 0:
             break
-        atomic_exchange_if(table, place, ticket + 1, WAITING)
+        give_back(table, place, ticket)
         ticket = next_ticket(table, place)
-    for helper in range(1, get(table, TEAM)):
-        place = TICKETS + 8 * helper
-        while not atomic_exchange_if(table, place, 2 * generation, WAITING) and atomic_read(table, place) > WAITING:
-            pause()
+    close_tickets(table, TICKETS, get(table, TEAM), generation)
     return loss

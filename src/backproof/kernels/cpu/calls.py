@@ -12,10 +12,10 @@ import numpy as np
 from numba import types
 
 from backproof.arrays import Array, Shape
-from backproof.kernels import team
-from backproof.kernels.compiled import entry
+from backproof.kernels import crew, team
+from backproof.kernels.compiled import address_of, entry
 
-WORTH_A_THREAD = 1 << 15  # numbers below which another thread takes longer to wake than to be of use
+WORTH_A_THREAD = 1 << 15  # numbers below which another thread takes longer to be called than to be of use
 EACH = 2
 PANEL = 64  # rows; a multiple of what stands side by side in vectors of any length
 LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
@@ -72,13 +72,38 @@ def plain(a: Array) -> Array:
     return np.array(a, dtype=a.dtype.newbyteorder("="), order="C")
 
 
+class Sweep(NamedTuple):
+    """A compiled kernel. Its function takes a number of its dtype, arguments, first and last row, flags, an address of work."""
+
+    like: Any
+    function: Any
+    letters: str
+    address: int
+
+    def over(self, rows: int, n: int, doubles: int, arguments: tuple[Any, ...], flags: tuple[bool, ...] = ()) -> None:
+        """All rows of n numbers, by the threads together; each has so many doubles of work space."""
+        cuts = stretches(rows, rows * n)
+        works = [Work(doubles) for _ in range(min(threads(), len(cuts) - 1))]
+        if len(works) == 1:
+            self.function(self.like, *arguments, 0, rows, *flags, works[0].address)
+        else:
+            taking = crew.taking(np.dtype(type(self.like)), self.letters)
+            crew.share(self.address, taking, [*map(_bits, arguments), *map(int, flags)], cuts, [work.address for work in works])
+        for work in works:
+            work.back()
+
+
+def _bits(argument: int | float) -> int:
+    """What stands in a job's table for it."""
+    return argument if isinstance(argument, int) else int(np.float64(argument).view(np.int64))
+
+
 @cache
-def sweep(function: Callable[..., Any], integers: str, dtype: np.dtype[Any]) -> Any:
-    """The function compiled for a dtype: its first argument is a number of that dtype, then i: integer, b: boolean."""
-    kinds = {"i": types.int64, "b": types.boolean, "d": types.float64}
-    like = types.float32 if dtype == np.float32 else types.float64
+def sweep(function: Callable[..., Any], letters: str, dtype: np.dtype[Any]) -> Sweep:
+    """The function compiled for a dtype; `crew.signature` has the letters."""
     what = f"{function.__module__.rpartition('.')[2]}.{function.__name__} of softmax and cross-entropy for {dtype}"
-    return entry(types.none(like, *(kinds[letter] for letter in integers)), what)(function)
+    made = entry(crew.signature(types.float32 if dtype == np.float32 else types.float64, letters), what)(function)
+    return Sweep(dtype.type(0), made, letters, address_of(made))
 
 
 _spare: list[tuple[Array, int]] = []
@@ -105,24 +130,8 @@ class Work:
             _spare.append((self.array, self.address))
 
 
-def stretches(rows: int, numbers: int) -> list[tuple[int, int]]:
-    """The rows in parts, some for each thread if there is enough to do; those of many short rows hold whole panels."""
+def stretches(rows: int, numbers: int) -> list[int]:
+    """Where the rows are cut: some parts for each thread if there is enough to do; those of many short rows hold whole panels."""
     whole = PANEL if rows >= PANEL * EACH * threads() else 1
     parts = max(1, min(rows // whole, EACH * threads(), numbers // WORTH_A_THREAD))
-    cuts = [rows * i // parts // whole * whole for i in range(parts)]
-    return list(itertools.pairwise([*cuts, rows]))
-
-
-def run(call: Callable[[int, int, int], None], rows: int, n: int, doubles: int) -> None:
-    """call(first, last, address of work) for all rows, by the threads together. The first error is raised here."""
-    parts = stretches(rows, rows * n)
-
-    def task(i: int) -> None:
-        work = Work(doubles)
-        call(*parts[i], work.address)
-        work.back()
-
-    if len(parts) == 1:
-        task(0)
-    else:
-        team.share(task, len(parts), min(threads(), len(parts)))
+    return [*(rows * i // parts // whole * whole for i in range(parts)), rows]

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from backproof.arrays import Array
-from backproof.kernels.compiled import compiled, get, put
+from backproof.kernels.compiled import compiled, get, pointer, put
 from backproof.kernels.cpu import calls
-from backproof.kernels.cpu.lanes import at, lanes_of, pointer
+from backproof.kernels.cpu.lanes import at, lanes_of
 from backproof.kernels.cpu.long_rows import top_of
 from backproof.kernels.cpu.overlapped import three_rows
 from backproof.kernels.cpu.quotient import share_of_row
@@ -176,17 +176,12 @@ def cross_entropy(
     given = np.ascontiguousarray(target, dtype=np.float64 if soft else np.int64)
     factors = None if class_weight is None else np.ascontiguousarray(class_weight, dtype=np.float64)
     weights = None if weights is None else np.ascontiguousarray(weights)
-    function = calls.sweep(rows, "i" * 13 + "d" * 4 + "i" * 5, x.dtype)
     out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, to.strides[0] // item, to.strides[1] // item)
-    like = x.dtype.type(0)
-
-    def call(first: int, last: int, work: int) -> None:
-        function(
-            like, x.ctypes.data, x.strides[0] // item, x.strides[1] // item, out, oi, oc,
-            0 if soft else given.ctypes.data, given.ctypes.data if soft else 0, n if soft else 0, 1,
-            0 if weights is None else weights.ctypes.data, 0 if factors is None else factors.ctypes.data, ignored,
-            float(smoothing), float(z_loss), float(softcap or 0.0), float(temperature), losses.ctypes.data, n, first, last, work,
-        )  # fmt: skip
-
     lanes = panel_width(8)
-    calls.run(call, len(x), n, 2 * max(n, lanes) + 4 * lanes)
+    arguments = (
+        x.ctypes.data, x.strides[0] // item, x.strides[1] // item, out, oi, oc,
+        0 if soft else given.ctypes.data, given.ctypes.data if soft else 0, n if soft else 0, 1,
+        0 if weights is None else weights.ctypes.data, 0 if factors is None else factors.ctypes.data, ignored,
+        float(smoothing), float(z_loss), float(softcap or 0.0), float(temperature), losses.ctypes.data, n,
+    )  # fmt: skip
+    calls.sweep(rows, "i" * 13 + "d" * 4 + "iiflw", x.dtype).over(len(x), n, 2 * max(n, lanes) + 4 * lanes, arguments)

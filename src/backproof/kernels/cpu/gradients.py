@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -76,26 +75,22 @@ def _probabilities(x: Array, target: Array, weights: Array | None, losses: Array
 
 
 @lru_cache(maxsize=256)
-def _swept(item: int, n: int) -> tuple[Any, Any, int]:
-    """For rows of n numbers of so many bytes: the compiled function, a number of their dtype, and the doubles of work."""
+def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
+    """For rows of n numbers of so many bytes: the compiled function, and the doubles of work."""
     dtype = np.dtype(np.float32 if item == 4 else np.float64)
-    return calls.sweep(sweeps.gradients, "iiiiiiiiiiiiiibi", dtype), dtype.type(0), sweeps.work_size(n, panel_width(item))
+    return calls.sweep(sweeps.gradients, "iiiiiiiiiiiiflbw", dtype), sweeps.work_size(n, panel_width(item))
 
 
 def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses: Array, to: Array | None) -> None:
     n, item = x.shape[1], x.itemsize
-    function, like, doubles = _swept(item, n)
+    sweep, doubles = _swept(item, n)
     source, (xi, xc) = x.ctypes.data, x.strides
     out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, *to.strides)
     past = to is not None and source != out and to.nbytes >= LARGE and n >= LONG
     given, filled = labels.ctypes.data, losses.ctypes.data
     weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
     described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n
-
-    def call(first: int, last: int, work: int) -> None:
-        function(like, *described, first, last, past, work)
-
-    calls.run(call, len(labels), n, doubles)
+    sweep.over(len(labels), n, doubles, described, (past,))
 
 
 def few_labelled(
@@ -105,7 +100,7 @@ def few_labelled(
 
     Without arrays: addresses of n numbers a row and of int64 labels, checked and in order; strides in numbers of `item` bytes.
     """
-    function, like, doubles = _swept(item, n)
+    (like, function, *_), doubles = _swept(item, n)
     work = calls.Work(doubles + 1 + rows)
     weight = filled = work.address + 8 * doubles
     if scale is None:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from backproof.arrays import Array
-from backproof.kernels.compiled import compiled
+from backproof.kernels.compiled import compiled, pointer
 from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.copies import gather, scatter
-from backproof.kernels.cpu.lanes import at, is_double, lanes_of, pointer
+from backproof.kernels.cpu.lanes import at, is_double, lanes_of
 from backproof.kernels.cpu.panels import fill, offset_of, pour
 from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, ROOM, SOFTMAX, log_softmax_panel, product_rows, softmax_panel
 from backproof.kernels.cpu.short_rows import SHORT, batch
@@ -95,19 +95,15 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     view = calls.rows_of(axis, x, s, to)
     far = to.nbytes >= LARGE
     past = far and kind == SOFTMAX and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
-    function = calls.sweep(rows, "i" * 17 + "bbi", x.dtype)
-    like, steps = x.dtype.type(0), [a.strides[axis] // item for a in (x, s, to)]
+    sweep, steps = calls.sweep(rows, "i" * 15 + "flbbw", x.dtype), [a.strides[axis] // item for a in (x, s, to)]
     many = max(1, min(width, COPY // n))
+    doubles = (width + ROOM) * width + 2 * max(many * n, SHORT * width)
     for start in view.starts:
         described = [
             number
             for a, array in enumerate((x, s, to))
             for number in (array.ctypes.data + start[a], view.outer_steps[a], view.inner_steps[a], steps[a])
         ]
-
-        def call(first: int, last: int, work: int, described: list[int] = described) -> None:
-            function(like, kind, *described, view.inner, n, first, last, far, past, work)
-
-        calls.run(call, view.number, n, (width + ROOM) * width + 2 * max(many * n, SHORT * width))
+        sweep.over(view.number, n, doubles, (kind, *described, view.inner, n), (far, past))
     if to is not out:
         out[...] = to

@@ -42,16 +42,6 @@ def is_double(typingctx: Any, like: Any) -> Any:
 
 
 @intrinsic
-def pointer(typingctx: Any, address: Any, like: Any) -> Any:
-    """The address as one of numbers of the type of `like`."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(types.unliteral(like))(types.int64, like), codegen
-
-
-@intrinsic
 def at(typingctx: Any, array: Any, index: Any) -> Any:
     """The pointer moved on by so many numbers."""
 

@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from backproof.arrays import Array
-from backproof.kernels import words
+from backproof.kernels import team, words
 from backproof.kernels.compiled import entry
 from backproof.kernels.cpu import calls
 
@@ -60,8 +60,7 @@ def refined(rows: Array, near: Array) -> tuple[Array, Array]:
     value, certain = np.empty_like(near), np.empty(near.shape, dtype=np.bool_)
     rows, near, function = np.ascontiguousarray(rows, np.float64), np.ascontiguousarray(near, np.float64), _compiled()
 
-    def call(first: int, last: int, work: int) -> None:
-        function(rows, near, value, certain, first, last)
-
-    calls.run(call, rows.shape[0], rows.shape[1], 0)
+    cuts = calls.stretches(rows.shape[0], rows.size)
+    parts = len(cuts) - 1
+    team.share(lambda i: function(rows, near, value, certain, cuts[i], cuts[i + 1]), parts, min(calls.threads(), parts))
     return value, certain

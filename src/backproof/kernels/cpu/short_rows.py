@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import address, compiled, get, put
-from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, larger, pointer
+from backproof.kernels.compiled import address, compiled, get, pointer, put
+from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, larger
 from backproof.kernels.cpu.registers import (
     first_bit,
     folded,

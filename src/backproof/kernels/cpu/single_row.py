@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from backproof.kernels.compiled import address, compiled, get, intrinsic, put
+from backproof.kernels.compiled import address, compiled, get, intrinsic, pointer, put
 from backproof.kernels.cpu.exponential import fused
 from backproof.kernels.cpu.lanes import (
     LINE,
@@ -30,7 +30,6 @@ from backproof.kernels.cpu.lanes import (
     lanes_of,
     larger,
     last_lanes,
-    pointer,
     store_past,
     two_largest,
 )

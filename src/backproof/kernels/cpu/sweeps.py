@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from backproof.kernels.compiled import compiled
+from backproof.kernels.compiled import compiled, pointer
 from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
-from backproof.kernels.cpu.lanes import at, lanes_of, pointer
+from backproof.kernels.cpu.lanes import at, lanes_of
 from backproof.kernels.cpu.limits import LOGSUMEXP
 from backproof.kernels.cpu.panels import FOUND, panel_of_gradients, panel_of_values
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from backproof.arrays import Array
-from backproof.kernels.compiled import put
+from backproof.kernels.compiled import pointer, put
 from backproof.kernels.cpu import calls
-from backproof.kernels.cpu.lanes import pointer
 from backproof.kernels.cpu.signed_sum import signed_sum
 from backproof.kernels.rows import panel_width
 
@@ -30,7 +29,7 @@ def total(x: Array) -> tuple[Array, Array]:
         padded[:n] = x
         x = padded
     result = np.empty(2)
-    calls.sweep(whole, "iii", x.dtype)(0.0, x.ctypes.data, x.shape[0], result.ctypes.data)
+    calls.sweep(whole, "iii", x.dtype).function(0.0, x.ctypes.data, x.shape[0], result.ctypes.data)
     if not np.isfinite(result[0]):
         result[1] = 0.0
     return result[:1], result[1:]

@@ -61,19 +61,13 @@ def _values(kind: int, z: Array, axis: int, out: Array, weights: Array | None = 
     past = kind == SOFTMAX and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
     xc = x.strides[axis] // item
     oo, oi, oc = (0, 0, 0) if kind == LOGSUMEXP else (rows.outer_steps[1], rows.inner_steps[1], to.strides[axis] // item)
-    function = calls.sweep(sweeps.values, "iiiiiiiiiiiiiibi", x.dtype)
-    like, doubles = x.dtype.type(0), sweeps.work_size(n, panel_width(item))
+    sweep, doubles = calls.sweep(sweeps.values, "iiiiiiiiiiiiflbw", x.dtype), sweeps.work_size(n, panel_width(item))
+    outer, inner = rows.outer_steps[0], rows.inner_steps[0]
     for number, start in enumerate(rows.starts):
         source = x.ctypes.data + start[0]
         target = to.ctypes.data + (number * rows.number * item if kind == LOGSUMEXP else start[1])
         given = 0 if weights is None else weights.ctypes.data + number * rows.number * weights.itemsize
-
-        def call(first: int, last: int, work: int, source: int = source, target: int = target, given: int = given) -> None:
-            function(
-                like, kind, source, rows.outer_steps[0], rows.inner_steps[0], xc, target, oo, oi, oc, given, rows.inner, n,
-                first, last, past, work,
-            )  # fmt: skip
-
-        calls.run(call, rows.number, n, doubles)
+        arguments = (kind, source, outer, inner, xc, target, oo, oi, oc, given, rows.inner, n)
+        sweep.over(rows.number, n, doubles, arguments, (past,))
     if to is not out:
         out[...] = to
