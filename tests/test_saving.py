@@ -125,6 +125,13 @@ def test_a_description_that_makes_no_sense_is_one_clear_error(saved, changes, me
     assert message in str(caught.value)
 
 
+def test_more_axes_than_numpy_can_broadcast_are_one_clear_error(tmp_path):
+    network = bp.Network([bp.Softmax(mask=np.array([True, False, True]))]).initialise_shape((3,), seed=0)
+    saved = bp.save(network, tmp_path / "m.safetensors")
+    with pytest.raises(bp.ModelFileError, match=r"m\.safetensors: expected a description that makes sense"):
+        bp.load(change(saved, in_shape=[1] * 62 + [3]))
+
+
 def test_other_files_and_no_files(tmp_path):
     save_file({"a": np.ones(2)}, tmp_path / "other.safetensors")
     with pytest.raises(bp.ModelFileError, match="safetensors file of something else"):

@@ -63,13 +63,14 @@ def load(path: str | os.PathLike[str]) -> Network:
 def refusals(source: Path) -> Iterator[None]:
     """Everything that reading a foreign file can raise as one `ModelFileError` that names the file.
 
-    The description is JSON of any shape: asking it for what it lacks is a KeyError or TypeError here, not a mistake of ours.
+    The description is JSON of any shape: asking it for what it lacks is a KeyError or TypeError here, not a mistake of ours. A
+    RuntimeError is NumPy's for more axes than it can broadcast.
     """
     try:
         yield
     except BackproofError as error:
         raise _refusal(source, str(error)) from error
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise _refusal(source, f"expected a description that makes sense, received a damaged one ({error!r})") from error
 
 
