@@ -112,6 +112,7 @@ def change(saved: Path, **changes: object) -> Path:
         ({"layers": [{"layer": "Linear", "outputs": 2**40}]}, "expected the tensor '0.weight' of shape (1099511627776, 4)"),
         ({"layers": 5}, "a damaged one (TypeError"),
         ({"loss": None, "l2": math.nan}, "the number NaN"),
+        ({"loss": {"loss": "CrossEntropy", "ignore_index": 1e308}}, "expected ignore_index to be a whole number, received 1e+308"),
         ({"l2": 10**300}, "the number 1000"),
         ({"metadata": "x"}, "expected metadata by name"),
         ({"metadata": {"text": "\ud800"}}, "surrogates not allowed"),
@@ -130,6 +131,11 @@ def test_more_axes_than_numpy_can_broadcast_are_one_clear_error(tmp_path):
     saved = bp.save(network, tmp_path / "m.safetensors")
     with pytest.raises(bp.ModelFileError, match=r"m\.safetensors: expected a description that makes sense"):
         bp.load(change(saved, in_shape=[1] * 62 + [3]))
+
+
+def test_arrays_among_the_hyperparameters_keep_their_shape(tmp_path):
+    network = bp.Network([bp.Softmax(mask=np.array(True))]).initialise_shape((3,), seed=0)
+    assert bp.load(bp.save(network, tmp_path / "m.safetensors")).layers[0].mask.shape == ()
 
 
 def test_other_files_and_no_files(tmp_path):
