@@ -158,6 +158,14 @@ def test_layers_of_ones_own_cannot_be_saved_unknowingly(tmp_path):
         bp.save(network, tmp_path / "m.safetensors")
 
 
+@pytest.mark.parametrize("function", [bp.save, bp.to_onnx, bp.to_torch])
+def test_an_estimator_is_told_to_give_its_network(function, tmp_path):
+    model = bp.SoftmaxClassifier((), epochs=1).fit(X, [0, 1, 1])
+    options = () if function is bp.to_torch else (tmp_path / "m",)
+    with pytest.raises(bp.ArgumentTypeError, match=r"expected a Network, received a SoftmaxClassifier \(its network_ is one\)"):
+        function(model, *options)
+
+
 def test_unknown_entries_are_left_alone(saved):
     """What a later version adds, this one reads past."""
     network = bp.load(saved)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from backproof._errors import BackproofError, DoubleSoftmaxWarning, ModelFileError
+from backproof._errors import ArgumentTypeError, BackproofError, DoubleSoftmaxWarning, ModelFileError
 from backproof.network import Network
 from backproof.saving import container
 from backproof.saving.files import require_free
@@ -33,6 +33,7 @@ def save(network: Network, path: str | os.PathLike[str], *, overwrite: bool = Fa
     True
     >>> folder.cleanup()
     """
+    require_network("save", network)
     target = Path(path)
     require_free(target, overwrite, "give overwrite=True to replace it")
     spec, tensors = network_to_spec(network)
@@ -57,6 +58,13 @@ def load(path: str | os.PathLike[str]) -> Network:
     with refusals(source), warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubleSoftmaxWarning)  # said when the network was made
         return network_from_spec(*container.read(source, "model"))
+
+
+def require_network(owner: str, network: object) -> None:
+    """Raise `ArgumentTypeError` unless `network` is one; of an estimator it says where that is."""
+    if not isinstance(network, Network):
+        hint = " (its network_ is one)" if hasattr(network, "network_") else ""
+        raise ArgumentTypeError(f"{owner}: expected a Network, received a {type(network).__name__}{hint}")
 
 
 @contextlib.contextmanager
