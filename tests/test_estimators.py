@@ -213,7 +213,8 @@ def test_the_columns_of_a_frame_of_probabilities_name_the_classes():
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, scipy.sparse.coo_array])
 @pytest.mark.parametrize(
-    "options", [{"early_stopping": True}, {"optimizer": "lbfgs", "learning_rate": None, "l2": 0.1, "epochs": 500}]
+    "options",
+    [{"early_stopping": True}, {"optimizer": "lbfgs", "activation": "tanh", "learning_rate": None, "l2": 0.1, "epochs": 500}],
 )
 def test_sparse_input_is_dense_input(kind, options):
     x = np.where(np.abs(X) > 0.5, X, 0.0)
