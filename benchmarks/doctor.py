@@ -35,15 +35,16 @@ def cases(settings: Settings) -> list[Case]:
 
 
 def remarks(all_runs: list[Runs]) -> list[str]:
-    """The share of the time, of neighbouring trainings, that the one with a doctor took longer."""
+    """By how much the one with a doctor, of two neighbouring trainings, was longer; what part of it was spent in the doctor."""
+    answers = [answer["variants"] for runs in all_runs for answer in runs.rounds]
+    if not answers:
+        return []
     pairs = [
-        with_it / without - 1
-        for runs in all_runs
-        for answer in runs.rounds
-        for with_it, without in zip(*(answer["variants"][name]["blocks_us"] for name in (WITH, WITHOUT)), strict=True)
+        a / b - 1 for variants in answers for a, b in zip(*(variants[name]["blocks_us"] for name in (WITH, WITHOUT)), strict=True)
     ]
-    looks = [answer["variants"][WITH]["looks"] for runs in all_runs for answer in runs.rounds]
+    shares, looks = ([value for variants in answers for value in variants[WITH][name]] for name in ("shares", "looks"))
     return [
-        f"the doctor's share: median {statistics.median(pairs):.1%} of {len(pairs)} pairs "
-        f"({min(pairs):.1%} to {max(pairs):.1%}), {statistics.median(looks):.0f} looks"
-    ] if pairs else []  # fmt: skip
+        f"longer by {statistics.median(pairs):.1%}, the median of {len(pairs)} pairs ({min(pairs):.1%} to {max(pairs):.1%})",
+        f"spent in the doctor: {statistics.median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%}), "
+        f"{statistics.median(looks):.0f} looks",
+    ]
