@@ -12,7 +12,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import first_call, gradient_check, linear_cross_entropy, machine, softmax_kernels, tables, torch_step, training_step
+from benchmarks import (
+    doctor,
+    first_call,
+    gradient_check,
+    linear_cross_entropy,
+    machine,
+    softmax_kernels,
+    tables,
+    torch_step,
+    training_step,
+)
 from benchmarks.figures import Figure, figures_of, write_csv
 from benchmarks.harness import Case, Patience, Settings, alternate
 
@@ -23,6 +33,7 @@ BENCHMARKS = {
     "torch_step": torch_step.cases,
     "gradient_check": gradient_check.cases,
     "first_call": first_call.cases,
+    "doctor": doctor.cases,
 }
 
 WIDTH = 132  # columns of a table that nobody watches in a terminal

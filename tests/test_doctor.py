@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 
 import backproof
 from backproof import CrossEntropy, Linear, Network, Softmax, adam, sgd, train
@@ -89,7 +90,29 @@ def test_imbalance_and_a_leak():
     assert "times as many examples as the smallest" in remarks(network(), x, t, adam(1e-3), epochs=1)
     x, t = examples(400)
     x[:, 3] = t + 0.1 * np.random.default_rng(0).normal(size=400)
-    assert "feature 3 alone tells the classes apart" in remarks(network(), x, t, adam(1e-3), epochs=1)
+    assert "feature 3 alone tells the classes apart (100.0% of" in remarks(network(), x, t, adam(1e-3), epochs=1)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("wrong", [0, 5, 100])
+def test_a_leak_is_found_behind_mistakes_and_among_many_features(classes, wrong):
+    """The label's name in another code, with some of 2000 mistaken; scikit-learn's tree of one split a class says the same."""
+    rng = np.random.default_rng(wrong + classes)
+    t = rng.integers(0, classes, 2000)
+    x = rng.normal(size=(2000, 50))
+    x[:, 7] = rng.permutation(classes)[np.where(rng.permutation(2000) < wrong, rng.integers(0, classes, 2000), t)]
+    said = rules.leak(rules.Examples(x, t, classes))
+    tree = DecisionTreeClassifier(max_leaf_nodes=classes, random_state=0).fit(x, t)
+    assert (said is not None) == (tree.score(x, t) > rules.LEAK) == (wrong < 100)
+    assert said is None or "feature 7 alone" in said.text
+
+
+def test_features_that_say_nothing_are_no_leak_even_if_the_examples_come_class_by_class():
+    t = np.repeat([0, 1], 500)
+    x = np.zeros((1000, 4))
+    x[:, 1] = np.arange(1000) % 7
+    said = [r for record in train(network(), x, t, epochs=1, seed=0, doctor=Doctor()) for r in record.remarks]
+    assert not any("tells the classes apart" in remark for remark in said)
 
 
 def test_an_exploding_gradient():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 
 from backproof.saving.checkpoints import read_state
+from tests.counted_run import NOTHING, counted
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
+ROOT = Path(__file__).parent.parent
 OPTIONS = ["--target", "y", "--hidden", "16", "--epochs", "30", "--batch-size", "16", "--seed", "5"]
 STEPS = 30 * 10  # 160 of 213 examples to train on
 
@@ -44,49 +47,96 @@ def newest(folder: Path) -> int:
     found = sorted(folder.glob("checkpoints/step-*.safetensors"))
     for path in found:
         read_state(path)
-    return int(found[-1].stem.removeprefix("step-")) if found else 0
+    return step_of(found[-1]) if found else 0
 
 
-def killed(arguments: list[object], folder: Path, seconds: float, number: int) -> int | None:
-    """Run until `seconds` after the first sign of training, then kill; the exit code, None if it was over before."""
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    begun = time.monotonic()
-    before = newest(folder)
-    while process.poll() is None and newest_name(folder) <= before and time.monotonic() - begun < 60:
-        time.sleep(0.002)
-    time.sleep(seconds)
-    process.send_signal(number)
+def step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def killed(arguments: list[object], counts: Path, step: int, seconds: float) -> str | None:
+    """Run, its steps counted in `counts`, and kill some `seconds` after that step and a checkpoint; what it said if it was over."""
+    counts.write_bytes(NOTHING)
+    counting = [sys.executable, "-W", "error", "-m", "tests.counted_run", str(counts), "train", *map(str, arguments)]
+    process = subprocess.Popen(counting, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+    while process.poll() is None:
+        _, last, kept = counted(counts)
+        if last >= step and kept:
+            time.sleep(seconds)
+            break
+        time.sleep(0.0005)
+    process.kill()
     _, said = process.communicate(timeout=60)
-    if process.returncode == 130:
-        assert b"to go on: backproof train --resume" in said
-    return None if process.returncode == 0 else process.returncode
-
-
-def newest_name(folder: Path) -> int:
-    return max((int(path.stem.removeprefix("step-")) for path in folder.glob("checkpoints/step-*.safetensors")), default=0)
+    return None if process.returncode == -signal.SIGKILL else said
 
 
 @pytest.mark.parametrize("seed", [*range(2), *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 30))])
 def test_a_run_that_is_killed_ends_as_one_that_was_not(seed, whole, tmp_path):
     data, model = whole
-    rng, folder, done, kills = np.random.default_rng(seed), tmp_path / "run", 0, 0
-    every = ["1 steps", "3 steps", "7steps", "1 epoch"][seed % 4]
+    rng, folder, counts = np.random.default_rng(seed), tmp_path / "run", tmp_path / "counts"
+    every, steps = [("1 steps", 1), ("3 steps", 3), ("7steps", 7), ("1 epoch", 10)][seed % 4]
     arguments: list[object] = [data, *OPTIONS, "--out", folder, "--checkpoint-every", every]
-    for _ in range(2):  # killed, resumed, killed again
-        code = killed(arguments, folder, rng.exponential(0.15), signal.SIGKILL)
-        if code is None:
-            break
-        kills += 1
-        assert code == -signal.SIGKILL
-        assert newest(folder) >= max(done, 1)  # what had been kept is never lost
-        done = newest(folder)
-        arguments = ["--resume", folder]
-    else:
-        finish("--resume", folder)
-    assert kills > 0
+    begun, lost, half = 1, [], 0
+    for most in (STEPS // 2, STEPS - 30):  # killed, resumed, killed again
+        said = killed(arguments, counts, int(rng.integers(begun, most)), rng.exponential(0.002))
+        assert said is None
+        first, last, kept = counted(counts)
+        assert first == begun  # no step before the last checkpoint is made again
+        assert newest(folder) >= kept > 0  # what was told to be kept is there
+        lost.append(last - newest(folder))
+        half += len(list((folder / "checkpoints").glob(".step-*")))
+        begun, arguments = newest(folder) + 1, ["--resume", folder]
+    finish("--resume", folder)
+    print(f"every {every}: {lost} steps lost, killed {half} times while writing")
+    assert all(0 <= number <= steps for number in lost)
     assert (folder / "model.safetensors").read_bytes() == model
     assert len(list((folder / "checkpoints").iterdir())) == 2
-    assert newest(folder) == STEPS - (STEPS % 7 if every == "7steps" else 0)
+    assert newest(folder) == STEPS - STEPS % steps
+
+
+def test_a_run_that_is_killed_before_it_has_kept_anything_begins_anew(whole, tmp_path):
+    data, model = whole
+    folder = tmp_path / "run"
+    arguments = command(data, *OPTIONS, "--out", folder, "--checkpoint-every", "300 steps")
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (folder / "run.json").exists():
+        time.sleep(0.002)
+    process.kill()
+    process.wait(timeout=60)
+    assert newest(folder) == 0
+    finish("--resume", folder)
+    assert (folder / "model.safetensors").read_bytes() == model
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs the right to mount")
+def test_a_full_disk_ends_a_run_with_a_clear_error_and_loses_nothing(whole, tmp_path):
+    data, model = whole
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted")
+    try:
+        out = folder / "run"
+        arguments = command(data, *OPTIONS, "--out", out, "--checkpoint-every", "1 steps")
+        with (tmp_path / "said").open("w") as said:
+            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=said)
+        while process.poll() is None and not list(out.glob("checkpoints/step-*")):
+            time.sleep(0.002)
+        with (folder / "others").open("wb", buffering=0) as others:
+            while process.poll() is None:  # takes what becomes free, too
+                with contextlib.suppress(OSError):
+                    others.write(bytes(1 << 16))
+                time.sleep(0.001)
+        assert process.returncode == 2
+        lines = (tmp_path / "said").read_text().splitlines()
+        assert "could not be written (No space left on device); the last one, step-" in lines[0]
+        assert lines[-1] == f"backproof: error: {out / 'model.safetensors'}: No space left on device"
+        assert 0 < newest(out) < STEPS
+        (folder / "others").unlink()
+        finish("--resume", out)
+        assert (out / "model.safetensors").read_bytes() == model
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("every", [[], ["--checkpoint-every", "50 steps"]])

@@ -112,6 +112,7 @@ def change(saved: Path, **changes: object) -> Path:
         ({"layers": [{"layer": "Linear", "outputs": 2**40}]}, "expected the tensor '0.weight' of shape (1099511627776, 4)"),
         ({"layers": 5}, "a damaged one (TypeError"),
         ({"loss": None, "l2": math.nan}, "the number NaN"),
+        ({"loss": {"loss": "CrossEntropy", "ignore_index": 1e308}}, "expected ignore_index to be a whole number, received 1e+308"),
         ({"l2": 10**300}, "the number 1000"),
         ({"metadata": "x"}, "expected metadata by name"),
         ({"metadata": {"text": "\ud800"}}, "surrogates not allowed"),
@@ -123,6 +124,18 @@ def test_a_description_that_makes_no_sense_is_one_clear_error(saved, changes, me
     with pytest.raises(bp.ModelFileError, match=r"m\.safetensors") as caught:
         bp.load(change(saved, **changes))
     assert message in str(caught.value)
+
+
+def test_more_axes_than_numpy_can_broadcast_are_one_clear_error(tmp_path):
+    network = bp.Network([bp.Softmax(mask=np.array([True, False, True]))]).initialise_shape((3,), seed=0)
+    saved = bp.save(network, tmp_path / "m.safetensors")
+    with pytest.raises(bp.ModelFileError, match=r"m\.safetensors: expected a description that makes sense"):
+        bp.load(change(saved, in_shape=[1] * 62 + [3]))
+
+
+def test_arrays_among_the_hyperparameters_keep_their_shape(tmp_path):
+    network = bp.Network([bp.Softmax(mask=np.array(True))]).initialise_shape((3,), seed=0)
+    assert bp.load(bp.save(network, tmp_path / "m.safetensors")).layers[0].mask.shape == ()
 
 
 def test_other_files_and_no_files(tmp_path):
@@ -143,6 +156,14 @@ def test_layers_of_ones_own_cannot_be_saved_unknowingly(tmp_path):
     network = bp.Network([bp.Linear(2), Mine()]).initialise(X, seed=0)
     with pytest.raises(bp.ArgumentError, match=r"expected layers of backproof\.layers, received Mine\(\)"):
         bp.save(network, tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("function", [bp.save, bp.to_onnx, bp.to_torch])
+def test_an_estimator_is_told_to_give_its_network(function, tmp_path):
+    model = bp.SoftmaxClassifier((), epochs=1).fit(X, [0, 1, 1])
+    options = () if function is bp.to_torch else (tmp_path / "m",)
+    with pytest.raises(bp.ArgumentTypeError, match=r"expected a Network, received a SoftmaxClassifier \(its network_ is one\)"):
+        function(model, *options)
 
 
 def test_unknown_entries_are_left_alone(saved):

@@ -218,7 +218,7 @@ def test_what_a_source_cannot_have_is_refused():
 def test_the_main_job_on_a_stream(run, tmp_path, monkeypatch, kind):  # noqa: F811
     source, target = written(tmp_path, kind)
     monkeypatch.chdir(tmp_path)
-    code, out, _ = run("train", source, "--target", target, "--stream", "--hidden", "8", "--epochs", "4", "--out", "run")
+    code, out, _ = run("train", source, "--target", target, "--stream", "--hidden", "8", "--epochs", "8", "--out", "run")
     assert code == 0
     assert "read a piece at a time" in out
     assert float(out.split("accuracy on the held-out examples: ")[1].split()[0]) > 0.9

@@ -17,7 +17,6 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "softmax": layers.Softmax,
     "identity": layers.Identity,
 }
-_RECTIFIERS = (layers.ReLU, layers.LeakyReLU, layers.GELU, layers.SiLU, layers.Softplus)
 
 LOSSES: dict[str, type[Loss]] = {
     "cross-entropy": losses.CrossEntropy,
@@ -33,10 +32,13 @@ SCHEDULES = ("constant", "cosine", "step", "warm-up")
 
 
 def hidden_layer(width: int, activation: str | Layer, dropout: float = 0.0) -> list[Layer]:
-    """A linear layer with what follows it; its first weights are drawn to suit the activation (He for rectifiers, else Glorot)."""
+    """A linear layer with what follows it.
+
+    Rectifiers get Glorot's first weights, too: with He's, which are larger, networks of one to five hidden layers had higher losses
+    on held-out examples after the same epochs (digits, wine, synthetic clouds).
+    """
     follows = ACTIVATIONS[activation]() if isinstance(activation, str) else activation
-    linear = Linear(width, init_weights="he" if isinstance(follows, _RECTIFIERS) else "glorot")
-    return [linear, follows, *([Dropout(dropout)] if dropout else [])]
+    return [Linear(width), follows, *([Dropout(dropout)] if dropout else [])]
 
 
 def schedule(name: str, rate: float, steps: int) -> schedules.Schedule:

@@ -73,7 +73,8 @@ def batches_of(data: Data, size: int, rng: np.random.Generator) -> Iterator[Batc
     order = rng.permutation(len(x))
     for start in range(0, len(x), size):
         rows = order[start : start + size]
-        yield x[rows], t[rows], None if weights is None else weights[rows]
+        batch = x.take(rows, axis=0) if isinstance(x, np.ndarray) else x[rows]  # the former takes half the time
+        yield batch, t[rows], None if weights is None else weights[rows]
 
 
 def evaluate(

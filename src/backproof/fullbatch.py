@@ -14,6 +14,7 @@ import numpy as np
 from backproof._errors import ArgumentError, DivergenceError
 from backproof.arrays import Array
 from backproof.diagnosis import first_not_finite
+from backproof.kernels import blas
 from backproof.network import Network
 from backproof.optimisers import FullBatch, norm_of
 
@@ -43,7 +44,8 @@ def iterations(
     def objective(theta: Array) -> tuple[float, Array]:
         if left.is_set():
             raise _Left
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # said below, with the layer's name
+        quietly = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # said below, with the layer's name
+        with quietly, blas.few(2.0 * len(x) * theta.size):
             loss, gradient = network.loss_and_gradient(x, t, sample_weight, parameters=theta.astype(network.dtype))
             norm = norm_of(gradient)
         if not norms and not (math.isfinite(loss) and math.isfinite(norm)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -306,3 +308,27 @@ def test_the_blas_gets_its_threads_back_and_errors_come_through():
         with blas.few(operations):
             assert sizes() == sizes_meanwhile
     assert sizes() == before
+
+
+def test_whichever_thread_asks_the_blas_keeps_to_one_and_gets_its_threads_back():
+    before = [pool["num_threads"] for pool in blas._pools().info()]
+    inside, leave, found = threading.Event(), threading.Event(), []
+
+    def other() -> None:
+        with blas.shared():
+            found.append([pool["num_threads"] for pool in blas._pools().info()])
+            inside.set()
+            leave.wait(60)
+
+    for _ in range(2):  # the second time another thread has asked before
+        inside.clear()
+        leave.clear()
+        thread = threading.Thread(target=other)
+        thread.start()
+        inside.wait(60)
+        with blas.shared():
+            leave.set()
+            thread.join(60)
+            assert [pool["num_threads"] for pool in blas._pools().info()] == [1] * len(before)
+        assert [pool["num_threads"] for pool in blas._pools().info()] == before
+    assert found == [[1] * len(before)] * 2

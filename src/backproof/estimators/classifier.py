@@ -54,7 +54,7 @@ class SoftmaxClassifier(ClassifierMixin, NetworkEstimator):
 
     >>> from sklearn.datasets import load_iris
     >>> x, y = load_iris(return_X_y=True)
-    >>> model = SoftmaxClassifier(hidden=(16,), epochs=60, random_state=0).fit(x, y)
+    >>> model = SoftmaxClassifier(hidden=(16,), learning_rate=0.01, random_state=0).fit(x, y)
     >>> bool(model.score(x, y) > 0.95), model.decision_function(x).shape
     (True, (150, 3))
     """

@@ -53,7 +53,7 @@ class Labels(Coding):
         index = np.minimum(index, len(self.classes) - 1)
         unseen = self.classes[index] != y
         if unseen.any():
-            raise LabelError(f"y: expected the classes {_shown(self.classes)}, received {y[unseen][0]!r} besides")
+            raise LabelError(f"y: expected the classes {_shown(self.classes)}, received {y[unseen].tolist()[0]!r} besides")
         return np.asarray(index, dtype=np.int64)
 
     def loss_targets(self, t: Array, loss: Loss) -> Array:
@@ -120,6 +120,11 @@ def coding_of(y: Any, targets: str, classes: Any = None, names: Any = None) -> C
         return Indicators(_as_many(np.arange(y.shape[1]) if classes is None else np.asarray(classes), y.shape[1]))
     if classes is not None:
         return Labels(np.unique(np.asarray(classes)))
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise ShapeError(
+            "y: expected labels of shape (N,), zeros and ones of shape (N, labels), or probabilities with targets='probabilities', "
+            f"received shape {np.shape(y)}"
+        )
     flat = column_or_1d(y, warn=True)
     check_classification_targets(flat)
     return Labels(np.unique(flat))

@@ -16,6 +16,7 @@ from backproof.arrays import Array, Shape, float_dtype
 from backproof.layers.base import Layer, Params
 from backproof.network import Network
 from backproof.saving.files import require_free, write_atomically
+from backproof.saving.model import require_network
 
 OPSET = 20  # the first with Gelu
 _LARGEST = 2**31 - 2**20  # bytes of a protobuf message, less what describes the layers
@@ -41,6 +42,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str] | None = None, *, dty
     >>> [node.op_type for node in model.graph.node]
     ['Gemm', 'Softmax']
     """
+    require_network("to_onnx", network)
     onnx = _onnx()
     if path is not None:
         require_free(Path(path), overwrite, "give overwrite=True to replace it")

@@ -12,6 +12,7 @@ from backproof.arrays import Array, Shape
 from backproof.layers.base import Layer, Params
 from backproof.losses import Loss
 from backproof.network import Network
+from backproof.saving.model import require_network
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ def to_torch(network: Network) -> torch.nn.Sequential:
       (1): Softmax(dim=-1)
     )
     """
+    require_network("to_torch", network)
     import torch
 
     dtype = torch.float32 if network.dtype == np.float32 else torch.float64

@@ -65,6 +65,8 @@ def _resize(sizes: list[int]) -> None:
     for pool, before, size in zip(_pools().lib_controllers, _sizes, sizes, strict=True):
         if before != 1:
             pool.set_num_threads(size)
+            # threadpoolctl from 3.7 on obeys one thread only, until that lets go; that one size holds for all, `_calls` sees to
+            getattr(pool, "clear_controlling_thread", lambda: None)()
 
 
 def few(operations: float) -> AbstractContextManager[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -75,7 +76,11 @@ class CrossEntropy(_OnSoftmax):
         require_number("CrossEntropy", "label_smoothing", self.label_smoothing, low=0.0, high=np.nextafter(1.0, 2.0))
         object.__setattr__(self, "class_weight", class_weights("CrossEntropy", self.class_weight))
         if self.ignore_index is not None:
-            object.__setattr__(self, "ignore_index", int(self.ignore_index))
+            try:
+                object.__setattr__(self, "ignore_index", operator.index(self.ignore_index))
+            except TypeError:
+                received = f"{self.ignore_index!r:.80}"
+                raise ArgumentTypeError(f"CrossEntropy: expected ignore_index to be a whole number, received {received}") from None
 
     def targets(self, z: Array, target: object) -> Array:
         t = to_numpy(target, "target")

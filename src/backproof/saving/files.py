@@ -25,7 +25,17 @@ def require_writable(folder: Path, name: str) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename: a reader sees the old file or the new one, whole. Makes the folder if need be."""
+    """Write beside `path` and rename: a reader sees the old file or the new one, whole. Makes the folder if need be.
+
+    Raises `OSError`, naming `path`, where the disk refuses.
+    """
+    try:
+        _replace(path, content)
+    except OSError as error:  # says nothing, or the temporary file's name
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from backproof._errors import BackproofError, DoubleSoftmaxWarning, ModelFileError
+from backproof._errors import ArgumentTypeError, BackproofError, DoubleSoftmaxWarning, ModelFileError
 from backproof.network import Network
 from backproof.saving import container
 from backproof.saving.files import require_free
@@ -33,6 +33,7 @@ def save(network: Network, path: str | os.PathLike[str], *, overwrite: bool = Fa
     True
     >>> folder.cleanup()
     """
+    require_network("save", network)
     target = Path(path)
     require_free(target, overwrite, "give overwrite=True to replace it")
     spec, tensors = network_to_spec(network)
@@ -59,17 +60,25 @@ def load(path: str | os.PathLike[str]) -> Network:
         return network_from_spec(*container.read(source, "model"))
 
 
+def require_network(owner: str, network: object) -> None:
+    """Raise `ArgumentTypeError` unless `network` is one; of an estimator it says where that is."""
+    if not isinstance(network, Network):
+        hint = " (its network_ is one)" if hasattr(network, "network_") else ""
+        raise ArgumentTypeError(f"{owner}: expected a Network, received a {type(network).__name__}{hint}")
+
+
 @contextlib.contextmanager
 def refusals(source: Path) -> Iterator[None]:
     """Everything that reading a foreign file can raise as one `ModelFileError` that names the file.
 
-    The description is JSON of any shape: asking it for what it lacks is a KeyError or TypeError here, not a mistake of ours.
+    The description is JSON of any shape: asking it for what it lacks is a KeyError or TypeError here, not a mistake of ours. A
+    RuntimeError is NumPy's for more axes than it can broadcast.
     """
     try:
         yield
     except BackproofError as error:
         raise _refusal(source, str(error)) from error
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise _refusal(source, f"expected a description that makes sense, received a damaged one ({error!r})") from error
 
 

@@ -72,7 +72,7 @@ def layer_to_spec(layer: Layer, path: str, tensors: Tensors) -> dict[str, Any]:
     spec: dict[str, Any] = {"layer": name}
     for key, value in layer.hyperparameters().items():
         if isinstance(value, np.ndarray):
-            tensors[f"{path}.{key}"] = np.ascontiguousarray(value)
+            tensors[f"{path}.{key}"] = value
             spec[key] = {"tensor": f"{path}.{key}"}
         else:
             spec[key] = value.item() if isinstance(value, np.generic) else value
