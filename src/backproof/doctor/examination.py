@@ -15,7 +15,7 @@ from backproof.losses import CrossEntropy
 from backproof.network import Network
 from backproof.sparse import SparseRows
 
-HEAD_START = 0.3  # seconds
+HEAD_START = 0.05  # seconds
 EXAMPLES = 4096  # the data rules look at so many at most
 
 
@@ -24,7 +24,7 @@ class Doctor:
     """Watches a run of `train(..., doctor=Doctor())`; what it says comes with the records, as `Record.remarks`.
 
     sample : examples that are looked at, always the same. share : of the time that training takes, what looking at the network may
-    take: a look is put off until so much time has passed (0.3 seconds more than it has, so that short runs are looked at, too).
+    take: a look is put off until so much time has passed (0.05 seconds more than it has, so that short runs are looked at, too).
     `vitals` holds all looks, for pictures and for rules of your own. The data are looked at once, before the first step.
     Raises `ArgumentError` for a sample below 1 or a negative share.
 

@@ -118,7 +118,8 @@ def _serving() -> Any:
 
 
 _lock = threading.Lock()  # one call at a time has the helpers; others work alone meanwhile
-_table = np.full(LINE * MEMBERS, tickets.NOBODY, dtype=np.int64)
+_table = tickets.aligned(LINE * MEMBERS, np.int64)
+_table[...] = tickets.NOBODY
 _helped: dict[int, team.Helper] = {}
 _generation = 0
 

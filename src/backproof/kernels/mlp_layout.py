@@ -46,7 +46,7 @@ class Workspace:
 
     def __init__(self, net: Perceptron, panels: int, threads: int) -> None:
         self.panels, self.width = panels, panel_width(net.dtype.itemsize)
-        self.table = np.zeros(plan.FIRST_LAYER + plan.FIELDS * len(net.codes), dtype=np.int64)
+        self.table = tickets.aligned(plan.FIRST_LAYER + plan.FIELDS * len(net.codes), np.int64)
         for member in range(plan.MEMBERS):
             self.table[plan.TICKETS + tickets.LINE * member] = tickets.NOBODY
         self._end = 0
@@ -63,16 +63,9 @@ class Workspace:
         table[plan.ADAM] = 2 * layers + 2 + 2 * classes
         table[plan.LOSSES] = table[plan.ADAM] + 5
         table[plan.SCRATCH], table[plan.SCRATCH_SIZE] = table[plan.LOSSES] + panels, scratch
-        facts = [
-            *net.leaks,
-            *net.rates,
-            net.l2,
-            0.0,
-            *net.base,
-            *net.own,
-            *[0.0] * 5,
-        ]  # the last: Adam's four and the learning rate
-        self.doubles = np.concatenate([facts, np.zeros(panels + threads * scratch)])
+        facts = [*net.leaks, *net.rates, net.l2, 0.0, *net.base, *net.own, *[0.0] * 5]  # at last Adam's four and its rate
+        self.doubles = tickets.aligned(len(facts) + panels + threads * scratch, np.float64)
+        self.doubles[: len(facts)] = facts
         for place, array in ((plan.DOUBLES, self.doubles), (plan.WORK, self.numbers), (plan.DRAWS, self.drawn)):
             table[place] = array.ctypes.data
 

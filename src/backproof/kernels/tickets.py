@@ -7,6 +7,10 @@ would have done is done by those who are there, and its ticket is withdrawn.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from backproof.arrays import Array
 from backproof.kernels.compiled import atomic_exchange_if, atomic_read, compiled, get, pause, pointer_at
 
@@ -16,6 +20,12 @@ NOBODY, WAITING = -1, 0
 BELL, HEARD, OWN = 1, 2, 3
 LINE = 8  # integers from one ticket to the next
 PATIENCE = 20000  # pauses (of 10 to 40 ns) that a helper waits for the next call
+
+
+def aligned(count: int, dtype: Any) -> Array:
+    """Zeros from the start of a cache line on: numbers that one thread changes share no line with those that others wait for."""
+    whole = np.zeros(count + 8, dtype=dtype)
+    return whole[(-whole.ctypes.data & 63) // 8 :][:count]
 
 
 @compiled()
