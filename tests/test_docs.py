@@ -13,7 +13,6 @@ PAGES = [p for p in sorted((ROOT / "docs").rglob("*.md")) if p.name != "design.m
 # what no test can do: page -> reasons
 NOT_RUN = {
     "index.md": ["it installs packages"],
-    "how-to/resume.md": ["it needs a run that was interrupted"],
 }
 
 
