@@ -37,6 +37,11 @@ class FunctionSubject(Adapted):
         self.settle([as_input(x, n) for x, n in zip(inputs, names, strict=True)], names, len(inputs))
         self.try_out(self._first)
 
+    def replay(self) -> str:
+        given = {"backward": self.claimed, "jvp": self.claimed_jvp}
+        named = {key: name_of(function) for key, function in given.items() if function is not None}
+        return super().replay()[:-1] + "".join(f", {key}={name}" for key, name in named.items()) + ")"
+
     def _first(self) -> Arrays:
         outputs, self.packed = as_outputs(self.target(*[np.array(x) for x in self.inputs]))
         return outputs
