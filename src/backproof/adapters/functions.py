@@ -38,9 +38,12 @@ class FunctionSubject(Adapted):
         self.try_out(self._first)
 
     def replay(self) -> str:
-        given = {"backward": self.claimed, "jvp": self.claimed_jvp}
-        named = {key: name_of(function) for key, function in given.items() if function is not None}
-        return super().replay()[:-1] + "".join(f", {key}={name}" for key, name in named.items()) + ")"
+        """With what was given beside the function; what has no name stands there with dots."""
+        named = [
+            (key, function) for key, function in (("backward", self.claimed), ("jvp", self.claimed_jvp)) if function is not None
+        ]
+        given = [f"{key}={_written(name_of(function))}" for key, function in named]
+        return f"backproof.check({', '.join([_written(self.name), *self.names, *given])})"
 
     def _first(self) -> Arrays:
         outputs, self.packed = as_outputs(self.target(*[np.array(x) for x in self.inputs]))
@@ -69,3 +72,7 @@ class FunctionSubject(Adapted):
         if len(outputs) != len(self.outputs):
             raise ArgumentError(f"jvp: expected {len(self.outputs)} tangents, one for each output, received {len(outputs)}")
         return outputs
+
+
+def _written(name: str) -> str:
+    return name if name.isidentifier() else "..."
