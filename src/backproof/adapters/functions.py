@@ -39,11 +39,9 @@ class FunctionSubject(Adapted):
 
     def replay(self) -> str:
         """With what was given beside the function; what has no name stands there with dots."""
-        named = [
-            (key, function) for key, function in (("backward", self.claimed), ("jvp", self.claimed_jvp)) if function is not None
-        ]
-        given = [f"{key}={_written(name_of(function))}" for key, function in named]
-        return f"backproof.check({', '.join([_written(self.name), *self.names, *given])})"
+        given = {"backward": self.claimed, "jvp": self.claimed_jvp}
+        derivatives = [f"{key}={_written(name_of(function))}" for key, function in given.items() if function is not None]
+        return f"backproof.check({', '.join([_written(self.name), *self.names, *derivatives])})"
 
     def _first(self) -> Arrays:
         outputs, self.packed = as_outputs(self.target(*[np.array(x) for x in self.inputs]))
