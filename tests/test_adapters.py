@@ -903,3 +903,34 @@ def test_a_layer_without_forward_mode_is_checked_without_it(order, within):
     report = check(within(Squared(3)), X, order=order)
     assert [f.cause for f in report.findings][:1] == ["wrong-scale"]
     assert report.calls["jvp"] == 0
+
+
+def test_a_class_with_other_names_is_told_what_to_write():
+    class Rectifier:
+        def __call__(self, x):
+            return np.maximum(x, 0)
+
+        def grad(self, upstream):
+            return upstream
+
+    said = "received Rectifier with __call__, grad; below the class, write Rectifier.forward = Rectifier.METHOD and"
+    for target in (Rectifier, Rectifier()):
+        with pytest.raises(ArgumentTypeError, match=said):
+            adapt(target, (X,))
+
+
+def test_a_gradient_without_upstream_is_told_what_it_lacks():
+    def loss(y, t):
+        return ((y - t) ** 2).sum()
+
+    def grad(y, t):
+        return 2 * (y - t)
+
+    def shorter(upstream):
+        return upstream
+
+    wanted = r"backward\(upstream, y, t\), received"
+    with pytest.raises(ArgumentTypeError, match=wanted + r" grad\(y, t\); multiply its gradient by upstream"):
+        adapt(loss, (X, X), backward=grad)
+    with pytest.raises(ArgumentTypeError, match=wanted + r" shorter\(upstream\)$"):
+        adapt(loss, (X, X), backward=shorter)

@@ -65,9 +65,10 @@ def check_command(
         with long_work(console) as progress:
             report = check(target, *inputs, backward=claimed, progress=progress, **options)
     report = _with_imports(report, path, name, getattr(claimed, "__name__", None))
+    if out is not None:  # first: whoever reads what is printed may stop early
+        report.to_html(out, overwrite=force)
     print(report.to_json() if as_json else str(report))
     if out is not None:
-        report.to_html(out, overwrite=force)
         print(f"wrote {out}", file=sys.stderr if as_json else sys.stdout)
     return 0 if report.ok else 1
 
