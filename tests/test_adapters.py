@@ -13,6 +13,8 @@ from backproof import (
     Chain,
     CrossEntropy,
     Dropout,
+    Identity,
+    Layer,
     Linear,
     Network,
     Residual,
@@ -838,3 +840,97 @@ def test_the_replay_of_an_object_says_that_it_needs_arguments(arguments, line):
 
     report = check(Doubled(*arguments), np.ones(3))
     assert report.replay.splitlines()[-1] == line
+
+
+def test_the_replay_of_a_function_names_its_backward():
+    def cubed(x):
+        return x**3
+
+    def cubed_backward(upstream, x):
+        return 2 * x * upstream
+
+    assert check(cubed, np.ones(3), backward=cubed_backward).replay == (
+        "x = np.array([1.0, 1.0])\nbackproof.check(cubed, x, backward=cubed_backward)"
+    )
+
+
+def test_a_replay_makes_the_arrays_that_the_target_takes():
+    torch, jnp = pytest.importorskip("torch"), pytest.importorskip("jax.numpy")
+    jax = pytest.importorskip("jax")
+
+    class Cubed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return 2 * ctx.saved_tensors[0] * upstream
+
+    lines = [check(Cubed, torch.ones(3, dtype=d)).replay.splitlines()[0] for d in (torch.float32, torch.float64)]
+    assert lines == ["x = torch.tensor([1.0, 1.0])", "x = torch.tensor([1.0, 1.0], dtype=torch.float64)"]
+
+    @jax.custom_vjp
+    def cubed(x):
+        return x**3
+
+    cubed.defvjp(lambda x: (x**3, x), lambda x, upstream: (2 * x * upstream,))
+    assert check(cubed, jnp.ones(3, dtype=jnp.float32)).replay == "x = jnp.array([1.0, 1.0])\nbackproof.check(cubed, x)"
+
+
+class Squared(Layer):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def hyperparameters(self):
+        return {}
+
+    def __repr__(self):
+        return "Squared()"
+
+    def forward(self, params, x, *, train=False, rng=None):
+        return x * x, x
+
+    def backward(self, params, kept, dy):
+        return self.factor * kept * dy, {}
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("within", [lambda layer: layer, lambda layer: Chain(Identity(), layer)])
+def test_a_layer_without_forward_mode_is_checked_without_it(order, within):
+    assert check(within(Squared(2)), X, order=order).ok
+    report = check(within(Squared(3)), X, order=order)
+    assert [f.cause for f in report.findings][:1] == ["wrong-scale"]
+    assert report.calls["jvp"] == 0
+
+
+def test_a_class_with_other_names_is_told_what_to_write():
+    class Rectifier:
+        def __call__(self, x):
+            return np.maximum(x, 0)
+
+        def grad(self, upstream):
+            return upstream
+
+    said = "received Rectifier with __call__, grad; below the class, write Rectifier.forward = Rectifier.METHOD and"
+    for target in (Rectifier, Rectifier()):
+        with pytest.raises(ArgumentTypeError, match=said):
+            adapt(target, (X,))
+
+
+def test_a_gradient_without_upstream_is_told_what_it_lacks():
+    def loss(y, t):
+        return ((y - t) ** 2).sum()
+
+    def grad(y, t):
+        return 2 * (y - t)
+
+    def shorter(upstream):
+        return upstream
+
+    wanted = r"backward\(upstream, y, t\), received"
+    with pytest.raises(ArgumentTypeError, match=wanted + r" grad\(y, t\); multiply its gradient by upstream"):
+        adapt(loss, (X, X), backward=grad)
+    with pytest.raises(ArgumentTypeError, match=wanted + r" shorter\(upstream\)$"):
+        adapt(loss, (X, X), backward=shorter)

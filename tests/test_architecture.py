@@ -97,18 +97,21 @@ def test_files_are_short_and_say_what_they_are_for(path):
 
 
 def test_importing_is_light():
-    """Under 0.25 s on top of NumPy's own import, and none of the heavy libraries; the time is the best of five processes."""
+    """Nothing but the standard library on top of NumPy, and less than twice the processor time of NumPy's own import beside it.
+
+    (It is about as much; the two are measured in the same process, so that a busy machine slows both. The median of five.)
+    """
     code = (
-        "import time, numpy; start = time.perf_counter(); import backproof, sys;"
-        "print(time.perf_counter() - start, *sorted({m.split('.')[0] for m in sys.modules}))"
+        "import sys, time; start = time.process_time(); import numpy; between = time.process_time(); before = set(sys.modules);"
+        "import backproof; took = time.process_time() - between;"
+        "new = {m.split('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names;"
+        "print(took / (between - start), *sorted(new))"
     )
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(5)
     ]
-    assert not {"numba", "sklearn", "matplotlib", "torch", "jax", "scipy", "rich", "click", "safetensors", "onnx"} & set(
-        runs[0][1:]
-    )
-    assert min(float(run[0]) for run in runs) < 0.25
+    assert {tuple(new) for _, *new in runs} == {("backproof", "numpy")}  # more of NumPy
+    assert sorted(float(run[0]) for run in runs)[2] < 2
 
 
 def test_what_is_public_is_what_is_listed():

@@ -183,3 +183,39 @@ def test_the_users_arrays_are_left_alone():
     before = x.copy()
     bp.check(np.tanh, x, backward=lambda g, x: g * (1 - np.tanh(x) ** 2))
     assert np.array_equal(x, before)
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [(4, "the square root (and half) of the size of axis 1 of q (4)"), (9, "the square root of the size of axis 1 of q (9)")],
+)
+def test_a_forgotten_root_is_named(features, said):
+    def scores(q, k):
+        return q @ k.T / np.sqrt(q.shape[-1])
+
+    def backward(g, q, k):
+        return g @ k, g.T @ q / np.sqrt(q.shape[-1])
+
+    report = bp.check(scores, RNG.normal(size=(7, features)), RNG.normal(size=(5, features)), backward=backward)
+    assert (report.findings[0].cause, report.findings[0].evidence["named"]) == ("wrong-scale", said)
+
+
+def test_a_wrong_formula_of_one_entry_is_shown_where_it_is_worst():
+    """SiLU with y (1 - y) in the place of y (1 - sigmoid(x))."""
+
+    def silu(x):
+        return x / (1 + np.exp(-x))
+
+    def backward(g, x):
+        s, y = 1 / (1 + np.exp(-x)), silu(x)
+        return g * (s + y * (1 - y))
+
+    x = RNG.normal(size=(3, 4))
+    finding = bp.check(silu, x, backward=backward).findings[0]
+    s, y = 1 / (1 + np.exp(-x)), silu(x)
+    worst = np.unravel_index(np.abs(y * (1 - y) - y * (1 - s)).argmax(), x.shape)
+    assert finding.cause == "missing-factor"
+    assert finding.evidence["at"] == x[worst]
+    assert finding.evidence["true"] == pytest.approx((s + y * (1 - s))[worst])
+    assert finding.evidence["yours"] == pytest.approx((s + y * (1 - y))[worst])
+    assert f"x[{worst[0]}, {worst[1]}]" in finding.message

@@ -199,14 +199,38 @@ def test_the_same_seed_gives_the_same_inputs(run):
     assert reports[0]["findings"][0]["cause"] == "missing-cross-terms"
 
 
+@pytest.mark.parametrize(
+    ("place", "shape"),
+    [("softmax.py:Softmax", "4,5"), ("cubed.py:cubed", "3"), ("dense.py:dense", "4,3"), ("dense.py:Parts.inner", "4,3")],
+)
+def test_the_replay_can_be_pasted(run, place, shape):
+    """As it is printed, into a Python that has imported nothing."""
+    Path("cubed.py").write_text(
+        "def cubed(x):\n    return x**3\n\n\ndef cubed_backward(upstream, x):\n    return 2 * x * upstream\n"
+    )
+    Path("dense.py").write_text(
+        "import numpy as np\n\n\nclass Dense:\n    def __init__(self, n):\n        self.W = np.eye(3)[:, :n]\n"
+        "    def forward(self, x):\n        return x @ self.W\n    def backward(self, upstream):\n"
+        "        return 2 * upstream @ self.W.T\n\n\ndense = Dense(2)\n\n\nclass Parts:\n    inner = Dense(1)\n"
+    )
+    out = run("check", place, "--shape", shape)[1]
+    pasted = out.partition("replay:\n")[2].replace("backproof.check", "report = backproof.check")
+    code = f"{pasted}\nprint(report.findings[0].cause)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in out
+
+
 def test_a_page_is_written_and_not_overwritten_unasked(run):
     options = ["check", "softmax.py:Softmax", "--shape", "2,3", "--html", "report.html"]
-    assert run(*options)[0] == 1
+    code, out, _ = run(*options)
+    assert (code, out.splitlines()[-1]) == (1, "wrote report.html")
     assert "missing-cross-terms" in Path("report.html").read_text()
     code, _, err = run(*options)
     assert code == 2
     assert "--force" in err
-    assert run(*options, "--force")[0] == 1
+    _, out, err = run(*options, "--force", "--json")
+    assert json.loads(out)["ok"] is False
+    assert err == "wrote report.html\n"
     assert run("check", "softmax.py:Softmax", "--shape", "2,3", "--html", ".")[0] == 2
 
 

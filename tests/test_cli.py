@@ -367,7 +367,6 @@ def test_names_in_a_model_from_someone_else_are_not_believed(run, changes, messa
     [
         (["--resume", "nowhere"], "expected the folder of a run, received nowhere (run.json: No such file"),
         (["--resume", "damaged"], "whose run.json is damaged"),
-        (["--resume", "done"], "expected a run that was ended early, received done, where it is finished"),
         (["iris", "--resume", "done"], "expected nothing beside the folder"),
         (["--resume", "done", "--epochs", "5"], "expected nothing beside the folder"),
         (["iris", "--checkpoint-every", "0"], "expected a number of epochs or steps"),
@@ -387,6 +386,13 @@ def test_mistakes_about_checkpoints(run, arguments, message):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_finished_run_says_so_and_is_left_as_it_is(run):
+    run("train", "iris", *QUICK, "--out", "done")
+    before = {path.name: path.read_bytes() for path in Path("done").iterdir() if path.is_file()}
+    assert run("train", "--resume", "done") == (0, "done: this run is finished; nothing was left to do\n", "")
+    assert {path.name: path.read_bytes() for path in Path("done").iterdir() if path.is_file()} == before
 
 
 def test_a_disk_that_is_full_at_the_end_loses_nothing(run, monkeypatch):

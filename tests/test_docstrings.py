@@ -1,7 +1,7 @@
 """Every public name is on a page of the API, and its docstring has what its reader needs.
 
-That is: an example that runs with the names of `backproof` and its own, the errors where it raises any, the source of its formula
-where it has one. Whether the shapes are told is for people to see.
+That is: an example that runs with the names of `backproof` and its own, the shapes where it takes or gives arrays, the errors where
+it raises any, the source of its formula where it has one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ FORMULAS = re.compile(r"^(functional|torch|jax|metrics|calibration)\.|^(sgd|adam
 NO_FORMULA = {"Layer", "Chain", "Concatenate", "Flatten", "Identity", "Loss", "metrics.default_metrics", "metrics.label_accuracy"}
 # the errors by name, or those of another name
 RAISES = re.compile(r"(?i)\braises\s|is an? `\w+Error`|\barguments and errors\b")
+# (N, C), (..., C), (features,), (), the word, or a reference to another function's
+SHAPES = re.compile(r"\bshapes?\b|\(\)|\((?:[A-Z]|\.\.\.)(?:,[^()]*)?\)|\(\w+(?: \+ 1)?,\)|\bdescribes arguments\b")
+ARRAYS = re.compile(r"\b(Array|ArrayLike|Tensor)\b|^Any\b")
+IN_WORDS = {"torch.logsumexp"}  # "the dimensions are gone from the result, or have length 1 with `keepdim`"
 SOURCE = re.compile(r"\b(18|19|20)\d\d\b|arXiv")
 
 
@@ -93,6 +97,18 @@ def test_it_has_an_example_that_runs_where_a_user_would_write_it(name):
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     runner.run(example, out=printed.append)
     assert not runner.failures, "".join(printed)
+
+
+def has_arrays(value: Any) -> bool:
+    """Whether its annotations name arrays: those of a function, of a class's fields and of what makes and calls an object."""
+    parts = [value, *(vars(value)[n] for n in ("__init__", "__call__") if n in vars(value))] if inspect.isclass(value) else [value]
+    annotations = [text for part in parts for text in getattr(part, "__annotations__", {}).values()]
+    return any(ARRAYS.search(getattr(text, "__forward_arg__", str(text))) for text in annotations)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if has_arrays(found(n)) and n not in IN_WORDS])
+def test_it_tells_its_shapes(name):
+    assert SHAPES.search(documentation(name).partition(">>> ")[0])
 
 
 def raises(value: Any) -> bool:

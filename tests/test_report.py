@@ -126,6 +126,7 @@ def test_a_larger_jacobian_is_a_map_with_the_numbers_of_a_corner():
     assert "  oXXXX..............." in text
     assert "  ...............XXXXo" in text
     assert "numbers of rows 0 to 4, columns 0 to 4" in text
+    assert "numbers of row 0, columns 0 to 4" in "\n".join(picture(comparison(np.ones((1, 9)), np.zeros((1, 9)), (9,))))
 
 
 def test_a_map_is_never_larger_than_the_screen_and_hides_nothing():

@@ -30,6 +30,13 @@ def test_the_page_of_a_cause_is_the_text_of_explain():
         assert "](https://github.com/" in pages[name]
 
 
+def test_titles_for_the_tests_are_not_shown():
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("math_core")
+    page = '```console title="not run by the tests: why"\n$ a\n```\n```python title="a.py"\n```\n'
+    assert tool("site").on_page_markdown(page) == '```console\n$ a\n```\n```python title="a.py"\n```\n'
+
+
 def test_what_leads_nowhere_and_what_comes_from_elsewhere_is_found(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "index.html").write_text(

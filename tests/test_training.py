@@ -204,6 +204,13 @@ def test_a_loss_that_runs_away_names_the_layer_and_keeps_the_last_good_weights()
     assert "learning rate" in str(caught.value)
 
 
+def test_a_regression_that_runs_away_says_so_without_warnings():
+    """The metrics of the last epoch are computed before the next step notices."""
+    with pytest.raises(bp.DivergenceError):
+        list(bp.train(bp.Network([bp.Linear(1)], bp.SquaredError()), X, X[:, :1], optimizer=bp.sgd(1e30), epochs=50, seed=0))
+    assert bp.metrics.r2(np.full((3, 1), 1e200), np.array([[1.0], [2.0], [3.0]])) == -np.inf
+
+
 @pytest.mark.parametrize("rate", [1e37, 1e40])  # logits overflow; parameters do
 def test_a_last_step_that_runs_away_is_noticed(rate):
     model = bp.Network([bp.Linear(3), bp.Softmax()], bp.CrossEntropy(), dtype="float32")

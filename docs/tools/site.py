@@ -5,8 +5,10 @@ The causes have one text, that of `backproof explain`; the notebooks are shown w
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -25,6 +27,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     pages = [f"causes/{name}.md" for name in ["index", *causes.names()]]
     config.nav = [{"Causes": pages} if entry == {"Causes": "causes/"} else entry for entry in config.nav]
     return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """What a block's title tells the tests is nothing to a reader."""
+    return re.sub(r' title="not run by the tests: [^"]*"', "", markdown)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import importlib.util
 import inspect
@@ -12,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +23,9 @@ from backproof._errors import ArgumentError, BackproofError
 from backproof.arrays import Array
 from backproof.report.writing import require_file
 from backproof.terminal import long_work
+
+if TYPE_CHECKING:
+    from backproof.gradcheck.findings import Report
 
 _SHAPE = re.compile(r"(?P<sizes>\d+(?:[,x]\d+)*,?|scalar|)(?::(?P<kind>[a-z]+)(?P<classes>\d*))?")
 KINDS = ("normal", "positive", "unit", "probabilities", "bool", "int10")
@@ -60,10 +64,32 @@ def check_command(
 
         with long_work(console) as progress:
             report = check(target, *inputs, backward=claimed, progress=progress, **options)
-    if out is not None:
+    report = _with_imports(report, path, name, getattr(claimed, "__name__", None))
+    if out is not None:  # first: whoever reads what is printed may stop early
         report.to_html(out, overwrite=force)
     print(report.to_json() if as_json else str(report))
+    if out is not None:
+        print(f"wrote {out}", file=sys.stderr if as_json else sys.stdout)
     return 0 if report.ok else 1
+
+
+def _with_imports(report: Report, path: Path, name: str, backward: str | None) -> Report:
+    """The report with replay lines that can be pasted as they are: what they need is imported, objects have their names."""
+    if not report.replay or not path.stem.isidentifier():
+        return report
+    replay = report.replay
+    for made in (f"{report.target}(...)", report.target):
+        replay = replay.replace(f"backproof.check({made}, ", f"backproof.check({name}, ")
+    libraries = ["numpy as np"]
+    if "torch.tensor(" in replay:
+        libraries.append("torch")
+    if "jnp.array(" in replay:
+        libraries += ["jax", "jax.numpy as jnp"]
+    own = ", ".join(dict.fromkeys(n.split(".")[0] for n in (name, backward) if n))
+    lines = [f"import {', '.join([*libraries, 'backproof'])}", f"from {path.stem} import {own}", replay]
+    if "dtype=jnp.float64" in replay:
+        lines.insert(2, 'jax.config.update("jax_enable_x64", True)')
+    return dataclasses.replace(report, replay="\n".join(lines))
 
 
 def explain_command(cause: str | None) -> int:

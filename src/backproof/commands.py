@@ -42,10 +42,11 @@ def train_command(run: Run, out: Path | None, force: bool) -> int:
 
 
 def resume_command(folder: Path) -> int:
-    """`backproof train --resume FOLDER`: returns the exit code."""
+    """`backproof train --resume FOLDER`: returns the exit code, 0 for a run that is finished: a script may ask until it is done."""
     run = Run.read(folder)
     if run.finished:
-        raise ArgumentError(f"--resume: expected a run that was ended early, received {folder}, where it is finished")
+        print(f"{folder}: this run is finished; nothing was left to do")
+        return 0
     return _train(run, folder, overwrite=True, resume=True)
 
 

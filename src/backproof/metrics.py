@@ -132,9 +132,10 @@ def r2(y: Array, t: Array) -> float:
     0.5
     """
     y, t = y.reshape(len(y), -1).astype(np.float64), t.reshape(len(y), -1).astype(np.float64)
-    total = np.sum((t - t.mean(axis=0)) ** 2, axis=0)
-    lost = np.sum((t - y) ** 2, axis=0)
-    return float(np.mean(np.where(total > 0, 1 - lost / np.where(total > 0, total, 1.0), np.where(lost > 0, 0.0, 1.0))))
+    with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverges, which says so itself
+        total = np.sum((t - t.mean(axis=0)) ** 2, axis=0)
+        lost = np.sum((t - y) ** 2, axis=0)
+        return float(np.mean(np.where(total > 0, 1 - lost / np.where(total > 0, total, 1.0), np.where(lost > 0, 0.0, 1.0))))
 
 
 _BY_LINK: dict[str, dict[str, Metric]] = {

@@ -30,7 +30,7 @@ _BLOCK = 16384
 class Optimizer:
     """`init(parameters) -> state` and `update(gradient, state, parameters) -> (step, state)`.
 
-    Gradient, parameters and step are flat vectors of one length. `name` and `options` say what it is, for reprs, files and compiled
+    Gradient, parameters and step are flat vectors (P,). `name` and `options` say what it is, for reprs, files and compiled
     steps. One of your own is made of two functions:
 
     >>> import numpy as np

@@ -25,6 +25,8 @@ INT64 = np.dtype(np.int64)
 class TrainingStep:
     """`step(x, t, sample_weight=None) -> loss`: forward, backward, optimiser; the network's parameters change in place.
 
+    x (N, *features), t as the loss takes it, sample_weight (N,) or None.
+
     `gradient_norm` is that of the last step, `count` the number of steps made. When the loss or the gradient is not finite the
     parameters go back to the last ones whose loss was (of a compiled step of a long vector: to those at most eight steps ago), and
     `DivergenceError` names the first layer that is not finite.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,12 @@ def _recognised(target: Any, inputs: Sequence[Any], backward: Any, jvp: Any, par
     if is_layer_object(target):
         return ObjectSubject(target, inputs, parameters)
     if callable(target):
+        if not inspect.isroutine(target) and (methods := _methods(target)):
+            name = (target if isinstance(target, type) else type(target)).__name__
+            raise ArgumentTypeError(
+                f"target: expected an object with forward(x) and backward(upstream), received {name} with {methods}; "
+                f"below the class, write {name}.forward = {name}.METHOD and {name}.backward = {name}.METHOD"
+            )
         raise ArgumentTypeError(
             f"backward: expected the gradient of {name_of(target)}, a function backward(upstream, *inputs), received None; without "
             "it, give an object with forward and backward, a backproof Layer, Loss or Network, or torch or JAX arrays"
@@ -77,3 +84,9 @@ def _recognised(target: Any, inputs: Sequence[Any], backward: Any, jvp: Any, par
         "target: expected a function (with backward=), an object with forward and backward, or a backproof Layer, Loss or "
         f"Network, received {type(target).__name__}"
     )
+
+
+def _methods(target: Any) -> str:
+    """The methods that its class, or the class that it is, defines itself."""
+    kind = target if isinstance(target, type) else type(target)
+    return ", ".join(n for n, value in vars(kind).items() if inspect.isfunction(value) and n not in ("__init__", "__repr__"))

@@ -38,6 +38,7 @@ class JaxSubject(Adapted):
     """
 
     none_is_zero = True
+    library = "jnp"
 
     def __init__(self, target: Any, inputs: Sequence[Any], *, forward_ad: bool = False) -> None:
         jax = importlib.import_module("jax")

@@ -92,14 +92,22 @@ class LayerSubject(Adapted):
 
     def jvp(self, tangents: Sequence[Array], inputs: Sequence[Array]) -> Arrays | None:
         params, _, kept = self._pass(inputs)
-        return (self.layer.jvp(params, kept, tangents[0], self._tangents(tangents)),)
+        try:
+            return (self.layer.jvp(params, kept, tangents[0], self._tangents(tangents)),)
+        except NotImplementedError:  # a layer, or one of a chain, that nobody wrote it for
+            return None
 
     def _tangents(self, tangents: Sequence[Array]) -> Params | None:
         return nest(self.empty, self.paths, tangents[1:]) if self.paths else None
 
     def second_order(self, upstream: Sequence[Array]) -> Subject | None:
-        """The gradients as functions of x and the parameters, with `backward_jvp` as their forward-mode derivative."""
-        return LayerGradient(self, upstream[0])
+        """The gradients as functions of x and the parameters, with `backward_jvp` as their forward-mode derivative, if any."""
+        gradient = LayerGradient(self, upstream[0])
+        try:
+            gradient.jvp([np.zeros_like(x) for x in self.inputs], self.inputs)
+        except NotImplementedError:
+            return None
+        return gradient
 
 
 class LayerGradient(Adapted):

@@ -188,7 +188,7 @@ def constructed(target: Any) -> Any:
     except Exception as error:
         raise ArgumentError(
             f"target: expected an object, or a class that is constructed without arguments; {target.__name__}() raised "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}; make one, {target.__name__.lower()} = {target.__name__}(...), and check that"
         ) from error
 
 

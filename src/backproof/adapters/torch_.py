@@ -36,6 +36,7 @@ class TorchSubject(Adapted):
     """
 
     none_is_zero = True
+    library = "torch"
 
     def __init__(self, target: Any, inputs: Sequence[Any], *, forward_ad: bool = False, name: str | None = None) -> None:
         torch = importlib.import_module("torch")
@@ -86,6 +87,11 @@ class TorchSubject(Adapted):
         if self.seeded:
             self.notes += ("the module draws random numbers: the same ones were drawn in every call",)
             self.try_out()
+
+    def replay(self) -> str:
+        """A module stands there with dots, as any object that was made with arguments."""
+        made = self.name if self.module is None else f"{self.name}(...)"
+        return f"backproof.check({made}, {', '.join(self.names[: self.arguments])})"
 
     # --- calls -------------------------------------------------------------------------------------------------------------
     def _tensors(self, arrays: Sequence[Array]) -> list[Any]:

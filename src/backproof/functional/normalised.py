@@ -134,7 +134,7 @@ def log_softmax_vjp(log_h: Any, upstream: Any, *, axis: Axis = -1, out: Any = No
 
 
 def logsumexp(z: Any, *, axis: Axis = -1) -> Any:
-    """log sum_j exp(z_j) along `axis` (an axis, several, or None for all of them), which is gone from the result.
+    """log sum_j exp(z_j) along `axis` (an axis, several, or None for all of them): z's shape without it.
 
     z_k + log1p(sum over j != k of exp(z_j - z_k)), k the largest: nothing overflows, and logsumexp([0, -50]) is exp(-50).
     -inf for a sum over nothing. Source: Blanchard, Higham & Higham 2021, algorithm 4.1.

@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 def derivative(
     f: Callable[[float], npt.ArrayLike], step: float = 1e-2, *, at: float = 0.0, shrink: float = 2.0, levels: int = 10
 ) -> Estimate:
-    """df/dh at h = 0 of a function of one number, scalar or array valued, evaluated in double precision.
+    """df/dh at h = 0 of a function of one number, whose values have any shape, () too, evaluated in double precision.
 
     Ridders' method (Advances in Engineering Software 4, 1982): central differences at step, step/shrink, ..., extrapolated to
     step 0 by Neville's scheme in h^2; of all table entries the one with the smallest error estimate is taken, each output on its

@@ -96,8 +96,12 @@ def picture(c: Comparison) -> list[str]:
         return [*_wrap(head), *numbers(numerical, yours, wrong)]
     rows, columns = corner(wrong)
     block = (slice(rows, rows + 5), slice(columns, columns + 5))
-    where = f"numbers of rows {rows} to {min(m, rows + 5) - 1}, columns {columns} to {min(n, columns + 5) - 1}"
+    where = f"numbers of {_span('row', rows, min(m, rows + 5))}, {_span('column', columns, min(n, columns + 5))}"
     return [*_wrap(head), *marks(numerical, yours, wrong), "", where, *numbers(*(a[block] for a in (numerical, yours, wrong)))]
+
+
+def _span(what: str, start: int, stop: int) -> str:
+    return f"{what} {start}" if stop == start + 1 else f"{what}s {start} to {stop - 1}"
 
 
 def corner(wrong: Array) -> tuple[int, int]:

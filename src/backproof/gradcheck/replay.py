@@ -12,6 +12,12 @@ from backproof.gradcheck.evaluate import is_float
 from backproof.gradcheck.subject import Subject
 
 LARGEST = 400  # entries of all inputs together that are still cut down and printed
+# library -> what makes an array of a list there, and the dtypes that it makes by itself
+MADE_BY = {
+    "np": ("np.array", ("float64", "int64", "bool")),
+    "torch": ("torch.tensor", ("float32", "int64", "bool")),
+    "jnp": ("jnp.array", ("float32", "int32", "bool")),
+}
 
 
 def smallest(subject: Subject, fails: Callable[[Subject], bool]) -> Subject:
@@ -27,7 +33,7 @@ def smallest(subject: Subject, fails: Callable[[Subject], bool]) -> Subject:
                 subject = cut
                 break
     for digits in (0, 1, 2, 3):
-        rounded = _at(subject, [np.round(x, digits).astype(x.dtype) if is_float(x) else x for x in subject.inputs])
+        rounded = _at(subject, [_rounded(x, digits) if is_float(x) else x for x in subject.inputs])
         if fails(rounded):
             return rounded
     return subject
@@ -37,18 +43,24 @@ def lines(subject: Subject) -> str:
     """Python that repeats the check at the subject's inputs."""
     if sum(x.size for x in subject.inputs[: subject.arguments]) > LARGEST:
         return subject.replay()
-    made = []
+    made, (array, usual) = [], MADE_BY[subject.library]
     for name, x in zip(subject.names, subject.inputs[: subject.arguments], strict=False):
         if not name.isidentifier():
             return subject.replay()
-        dtype = "" if x.dtype in (np.float64, np.int64) else f", dtype=np.{x.dtype.name}"
-        made.append(f"{name} = np.array({x.tolist()!r}{dtype})".replace("nan", "np.nan").replace("inf", "np.inf"))
+        dtype = "" if x.dtype.name in usual else f", dtype={subject.library}.{x.dtype.name}"
+        numbers = repr(x.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+        made.append(f"{name} = {array}({numbers}{dtype})")
     return "\n".join([*made, subject.replay()])
 
 
 def _cut(x: Array, length: int, size: int) -> Array:
     cut = x[tuple(slice(0, size) if s == length else slice(None) for s in x.shape)]
     return np.minimum(cut, size - 1) if x.dtype.kind in "iu" else cut
+
+
+def _rounded(x: Array, digits: int) -> Array:
+    rounded: Array = np.round(x, digits).astype(x.dtype) + x.dtype.type(0)  # -0.0 becomes 0.0
+    return rounded
 
 
 def _at(subject: Subject, inputs: list[Array]) -> Subject:

@@ -74,7 +74,7 @@ def compare_gradient(
     step: float = 1e-3,
     rtol: float = 1e-7,
 ) -> Agreement:
-    """Compare `gradient`, claimed to be that of `function` at `theta` (float64 vectors), with `derivative`.
+    """Compare `gradient`, claimed to be that of `function` at `theta` (float64, (P,)), with `derivative`.
 
     All entries are taken if there are at most `entries`, else a random sample; the Gaussian directions involve every entry.
     `step` is the first, largest step of the numerical derivative.

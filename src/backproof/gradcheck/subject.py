@@ -32,6 +32,7 @@ class Subject(ABC):
         arguments: how many of `inputs` are arguments of the call (the others are parameters).
         packed: True if the function returned a tuple of outputs (even of one), False if one bare array.
         device: where it runs, for the report.
+        library: whose arrays it is called on, by the name that the replay lines write: "np", "torch" or "jnp".
     """
 
     name: str
@@ -41,6 +42,7 @@ class Subject(ABC):
     arguments: int
     packed: bool = False
     device: str = "cpu"
+    library: str = "np"
 
     @abstractmethod
     def forward(self, inputs: Sequence[Array]) -> Arrays:

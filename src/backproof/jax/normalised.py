@@ -113,7 +113,7 @@ def _logsumexp(z: Any, axes: tuple[int, ...]) -> Any:
 
 
 def logsumexp(z: Any, *, axis: Axis = -1) -> Any:
-    """log sum_j exp(z_j) along `axis` (one, several, or None for all), which is gone from the result; -inf over nothing.
+    """log sum_j exp(z_j) along `axis` (one, several, or None for all): z's shape without it; -inf over nothing.
 
     The gradient is softmax(z) itself. Errors are those of `softmax`. Source: Blanchard, Higham & Higham 2021, algorithm 4.1.
 

@@ -72,11 +72,11 @@ class Layer:
         self, params: Params, x: Array, *, train: bool = False, rng: np.random.Generator | None = None
     ) -> tuple[Array, Kept]:
         """(y, kept) for x (N, *features); `train` switches what differs in training on, and `rng` is what it draws from."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, params: Params, kept: Kept, dy: Array) -> tuple[Array, Params]:
         """(dx, dparams): J^T dy for the upstream gradient dy, of y's shape; dx has x's, each of dparams its parameter's."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def parameter_gradient(self, params: Params, kept: Kept, dy: Array) -> Params:
         """dparams alone: what `backward` gives, for the first layer of a network, whose input gradient nobody asks for."""
@@ -84,13 +84,13 @@ class Layer:
 
     def jvp(self, params: Params, kept: Kept, tx: Array, tparams: Params | None) -> Array:
         """J t: how y moves when x moves along tx and the parameters along tparams (None: not at all)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no jvp")
 
     def backward_jvp(
         self, params: Params, kept: Kept, dy: Array, tx: Array, tparams: Params | None, tdy: Array
     ) -> tuple[Array, Params]:
         """Change of `(dx, dparams)` when x, the parameters and dy change along `tx`, `tparams` and `tdy`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no backward_jvp")
 
     @property
     def mixes_examples(self) -> bool:

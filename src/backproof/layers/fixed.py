@@ -45,7 +45,7 @@ class Flatten(FixedMap):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Standardize(FixedMap):
-    """y = (x - mean) / scale with fixed arrays over the last axis; dx = dy / scale.
+    """y = (x - mean) / scale for x (N, ..., features), with fixed mean and scale (features,); dx = dy / scale.
 
     As the first layer of a network it keeps the preparation of the data with the model, which then takes raw features, and
     `Network.jacobian` is with respect to these. Raises `ArgumentError` for a scale that is not above 0 or numbers that are not

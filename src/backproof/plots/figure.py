@@ -38,14 +38,17 @@ class Figure(_Figure):
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty white figure of so many inches."""
-    return Figure(figsize=(width, height), layout=layout, facecolor="white")
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    if layout is not None:
+        figure.set_layout_engine(layout, w_pad=0.1, h_pad=0.1)  # inches: titles do not touch the edge
+    return figure
 
 
 def bare(axes: Axes, title: str = "") -> None:
     """The house style of a panel: title on the left, no box, a faint grid behind."""
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    axes.tick_params(which="both", labelsize=8, colors=INK)
     axes.set_axisbelow(True)
 
 

@@ -39,7 +39,8 @@ def fragment(report: Report) -> str:
 def _jacobians(c: Comparison) -> Html:
     numerical, yours, wrong = np.asarray(c.numerical), np.asarray(c.analytical), wrong_cells(c)
     m, n = numerical.shape
-    head = f"Jacobian of the output with respect to {c.name} ({m} \N{MULTIPLICATION SIGN} {n}; rows: outputs, columns: inputs)"
+    size = f"{m} \N{MULTIPLICATION SIGN} {n}"
+    head = f"Jacobian of the output with respect to {c.name} ({size}; rows: outputs, columns: inputs; wrong entries outlined)"
     if m > LARGEST or n > LARGEST:
         row, column = corner(wrong)
         row, column = max(0, min(row, m - LARGEST)), max(0, min(column, n - LARGEST))

@@ -76,14 +76,15 @@ def name_factor(p: Pair, c: float) -> str:
     for size, text in [*sizes, *values, (2, "2")]:
         if size in (0, 1):
             continue
+        root = "the square root (and half) of {}" if size == 4 else "the square root of {}"
         for value, form in [
             (size, "{}"),
             (1 / size, "1 / {}"),
             (2 * size, "2 x {}"),
-            (2 / size, "2 / {}"),
+            (np.sqrt(abs(size)), root),
+            (1 / np.sqrt(abs(size)), f"1 / {root}"),
             (size / 2, "half of {}"),
-            (np.sqrt(abs(size)), "the square root of {}"),
-            (1 / np.sqrt(abs(size)), "1 / the square root of {}"),
+            (2 / size, "2 / {}"),
             (size * size, "the square of {}"),
             (size - 1, "one less than {}"),
             (size / (size - 1), "n / (n - 1) of {}"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.gradcheck.findings import Finding
-from backproof.gradcheck.rules.base import found, same_shape, significant, single
+from backproof.gradcheck.rules.base import found, index, same_shape, significant, single
 from backproof.gradcheck.values import Pair, analytical_jacobian, measure
 
 
@@ -72,7 +72,7 @@ def missing_factor(p: Pair) -> Finding | None:
             ):
                 name = ""  # no rectifier's mask: outputs are 0 where labels are ignored, where a factor is 0
             elementwise = same_shape(p) and not (significant(p, j) & ~np.eye(len(j), dtype=bool)).any()
-            mask, unsure = bool(np.all(np.isclose(d, 0) | np.isclose(d, 1))), False
+            mask = bool(np.all(np.isclose(d, 0) | np.isclose(d, 1)))
             if mask and not name:
                 if not _is_mask(p, d, side):
                     continue
@@ -82,20 +82,20 @@ def missing_factor(p: Pair) -> Finding | None:
             if not name and (elementwise or min(j.shape) == 1) and not (name := _at_other_points(p, d, side, much)):
                 if not elementwise or much == "too much" or min(j.shape) == 1:
                     continue
-                unsure = True
+                return _another_formula(p)
             where = f"{p.name}, on the {side} side"
             verb = "lacks" if much == "missing" else "has too much"
             return found(
                 p,
                 "missing-factor",
-                _confidence(name, unsure),
+                0.8 if not name else 0.959 if name.startswith("step(y)") else 0.95,
                 f"the gradient of {p.name} {verb} an elementwise factor on the "
                 f"{side} side" + (f": {name}" if name else f" (values {np.round(d[:4], 4).tolist()} ...)"),
                 ("multiply" if much == "missing" else "do not multiply") + f" by {name or 'it'} (activation derivative, "
                 "scale parameter, mask)",
                 where,
                 values=d[:16].tolist(),
-                factor_name=name,
+                **({"factor_name": name} if name else {}),
                 side=side,
                 form=much,
             )
@@ -109,9 +109,22 @@ def _whole_samples(p: Pair) -> bool:
     return bool((zero.all(axis=1) | ~zero.any(axis=1)).all()) and not same_shape(p)
 
 
-def _confidence(name: str, unsure: bool) -> float:
-    """Any elementwise slip is a factor of some kind: unless the factor is known, that is hardly an explanation."""
-    return 0.45 if unsure else 0.8 if not name else 0.959 if name.startswith("step(y)") else 0.95
+def _another_formula(p: Pair) -> Finding:
+    """Any slip of an elementwise derivative is a factor of some kind: unless it is a known one, that is hardly an explanation."""
+    true, yours = np.diagonal(p.numerical), np.diagonal(p.analytical)
+    i = int(np.argmax(np.abs(true - yours)))
+    at = f"{p.name}[{', '.join(map(str, index(i, p.x.shape)))}] = {p.x.flat[i]:.4g}"
+    return found(
+        p,
+        "missing-factor",
+        0.45,
+        f"each output depends on its own entry of {p.name} alone, and your derivative is another function than the right one: "
+        f"at {at} it is {yours[i]:.4g}, should be {true[i]:.4g}; no factor that is known here leads from one to the other",
+        "differentiate the formula of one entry again, factor by factor, and compare at this value",
+        at=float(p.x.flat[i]),
+        yours=float(yours[i]),
+        true=float(true[i]),
+    )
 
 
 def _at_other_points(p: Pair, d: Array, side: str, much: str) -> str:
