@@ -42,11 +42,13 @@ def measure(kernels: dict[str, Callable[[], Any]], seconds: float) -> dict[str, 
         kernel()
         kernel()
     times: dict[str, list[float]] = {name: [] for name in kernels}
+    spent = dict.fromkeys(kernels, 0.0)
     unfinished = list(kernels)
-    while unfinished := [name for name in unfinished if len(times[name]) < FEWEST_CALLS or sum(times[name]) < 1e6 * seconds]:
+    while unfinished := [name for name in unfinished if len(times[name]) < FEWEST_CALLS or spent[name] < 1e6 * seconds]:
         for name in unfinished:
             kernel = kernels[name]
             start = time.perf_counter()
             kernel()
             times[name].append(1e6 * (time.perf_counter() - start))
+            spent[name] += times[name][-1]
     return {name: {"blocks_us": t} for name, t in times.items()}

@@ -74,7 +74,7 @@ def gives(u: Tensor) -> bool:
 
 def _is_one(u: Tensor) -> bool:
     """Whether to multiply with u can be left out: only where it costs nothing to know."""
-    if u.ndim or u.device.type != "cpu":
+    if u.ndim or not u.is_cpu:
         return False
     try:
         return u.item() == 1

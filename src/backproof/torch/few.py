@@ -1,15 +1,15 @@
 """Cross-entropy of few numbers, where the checks and layers of the general way take ten times as long as the arithmetic.
 
 What is ordinary (logits (N, C) and labels in plain memory, no weights, no smoothing) goes to the compiled kernel by its addresses.
-The loss and the gradient have the bits of the general way, which takes everything else, and the derivatives of the gradient.
+Loss and gradient have the bits of the general way, which takes everything else, errors too, and differentiates the gradient.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from backproof.kernels import dispatch
 from backproof.torch import entropy_node
@@ -17,106 +17,101 @@ from backproof.torch.derivatives import times_rows
 
 Tensor = torch.Tensor
 
-FEW = 1 << 16  # numbers that one thread works on, whose time is of the order of that of the checks
+FEW = 1 << 16  # numbers, which take one thread about as long as the general way takes to get there
 REDUCTIONS = ("mean", "sum", "none")
+FARTHEST = 1 << 62  # labels beyond stand for something else
 _BYTES = {torch.float32: 4, torch.float64: 8}
-_KNOWN = all(  # parts of torch that tell what is not ordinary; where one is missing, nothing is
-    hasattr(torch._C, name)
-    for name in ("_dispatch_keys", "_are_functorch_transforms_active", "_get_tracing_state", "_len_torch_dispatch_stack")
-)
-
-
-def _keys(tensor: Tensor) -> int:
-    """What torch has to mind with this tensor: where its memory is, whether it has any, whether its numbers are to be negated."""
-    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
-    return keys
 
 
 def _ordinary_keys() -> frozenset[int]:
-    """Of tensors in the memory of the processor, made outside and inside `torch.inference_mode`."""
-    found = []
-    for mode in (False, True):
-        with torch.inference_mode(mode):
-            found.append(_keys(torch.empty(0, device="cpu")))
-    return frozenset(found)
+    """What torch has to mind with tensors in plain memory, made outside and inside `torch.inference_mode`.
+
+    Any others are elsewhere, have no memory, or have another meaning than what is in it: their numbers are to be negated, say. None
+    are ordinary if a part of torch is missing that is needed to tell.
+    """
+    keys = set()
+    needed = "_dispatch_keys", "_are_functorch_transforms_active", "_get_tracing_state", "_len_torch_dispatch_stack"
+    if all(hasattr(torch._C, name) for name in needed) and hasattr(forward_ad, "_current_level"):
+        for mode in (False, True):
+            with torch.inference_mode(mode):
+                keys.add(torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr())
+    return frozenset(keys)
 
 
-_ORDINARY = _ordinary_keys() if _KNOWN else frozenset[int]()
+_ORDINARY = _ordinary_keys()
 
 
 class CrossEntropy(torch.autograd.Function):
     """(z, what has been computed) -> loss."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, computed: tuple[Tensor, Tensor, Tensor, int, str]) -> Tensor:
-        loss, target, gradient, ctx.ignore_index, ctx.reduction = computed
+    def forward(ctx: Any, z: Tensor, computed: tuple[Tensor, Tensor, Tensor, tuple[int, str]]) -> Tensor:
+        loss, target, gradient, ctx.options = computed
         ctx.save_for_backward(z, target, gradient)
         return loss
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None]:
         z, target, gradient = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this will be differentiated: by the general way
-            gradient = entropy_node.both(z, target, None, ctx.ignore_index, ctx.reduction, 0.0, True)[1]
-        elif entropy_node.gives(u):
+        if entropy_node.gives(u):
             return gradient.detach(), None
-        return times_rows(u, gradient, 1, ctx.reduction), None
+        if torch.is_grad_enabled():  # this will be differentiated
+            gradient = entropy_node.both(z, target, None, *ctx.options, 0.0, True)[1]
+        return times_rows(u, gradient, 1, ctx.options[1]), None
 
 
-_apply: Any = super(torch.autograd.Function, CrossEntropy).apply  # without the checks for torch.func
+_apply: Any = super(torch.autograd.Function, CrossEntropy).apply  # without what torch.func needs, which takes as long as the rest
 
 
-def cross_entropy(z: Tensor, target: Tensor, ignore_index: int, reduction: str) -> Tensor | None:
+def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
     """The loss; None: not ordinary, or in error."""
-    kernel = dispatch.few_labelled() if _takes(z, target, ignore_index, reduction) else None
+    if (
+        not _ORDINARY
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or forward_ad._current_level >= 0
+        or not (type(z) is Tensor or type(z) is torch.nn.Parameter)
+        or type(target) is not Tensor
+        or torch._C._dispatch_keys(z).raw_repr() not in _ORDINARY
+        or torch._C._dispatch_keys(target).raw_repr() not in _ORDINARY
+    ):
+        return None
+    shape, item = z.shape, _BYTES.get(z.dtype)
+    if (
+        item is None
+        or target.dtype is not torch.int64
+        or len(shape) != 2
+        or target.shape != shape[:1]
+        or not target.is_contiguous()
+        or reduction not in REDUCTIONS
+        or type(ignore_index) is not int
+    ):
+        return None
+    rows, classes = shape
+    source, labels = z.data_ptr(), target.data_ptr()
+    if not 0 < rows * classes < FEW or source % item or labels % 8 or not -FARTHEST < ignore_index < FARTHEST:
+        return None
+    kernel = dispatch.few_labelled()
     if kernel is None:
         return None
-    rows, classes = z.shape
-    counted = _counted(target, classes, ignore_index)
-    if counted is None:
-        return None
     wanted = z.requires_grad and torch.is_grad_enabled()
-    gradient = z.new_empty((rows, classes)) if wanted else None
-    losses = kernel(
-        _BYTES[z.dtype], rows, classes, z.data_ptr(), *z.stride(), target.data_ptr(), ignore_index,
-        1.0 / counted if reduction == "mean" else None, 0 if gradient is None else gradient.data_ptr(),
-    )  # fmt: skip
-    if reduction == "none":
-        loss = torch.from_numpy(losses).to(z.dtype)
-    else:
-        value = dispatch.rounded_total(losses)
-        loss = torch.tensor(value / counted if reduction == "mean" else value, dtype=z.dtype, device="cpu")
-    return loss if gradient is None else _apply(z, (loss, target, gradient, ignore_index, reduction))
+    gradient = torch.empty_like(z, memory_format=torch.contiguous_format) if wanted else None
+    out, mean, added = 0 if gradient is None else gradient.data_ptr(), reduction == "mean", reduction != "none"
+    value = kernel(item, rows, classes, source, *z.stride(), labels, ignore_index, mean, added and rows <= dispatch.FEW, out)
+    if value is None:
+        return None
+    loss = z.new_full((), value) if type(value) is float and value < _LARGE else _reduced(value, mean, added, z.dtype)
+    return loss if gradient is None else _apply(z, (loss, target, gradient, (ignore_index, reduction)))
 
 
-def _takes(z: Any, target: Any, ignore_index: Any, reduction: Any) -> bool:
-    return (
-        _KNOWN
-        and torch._C._get_tracing_state() is None
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and (type(z) is Tensor or type(z) is torch.nn.Parameter)
-        and type(target) is Tensor
-        and z.dtype in _BYTES
-        and target.dtype is torch.int64
-        and z.ndim == 2
-        and z.shape[:1] == target.shape
-        and 0 < z.numel() < FEW
-        and reduction in REDUCTIONS
-        and type(ignore_index) is int
-        and abs(ignore_index) < 1 << 62
-        and target.is_contiguous()
-        and _keys(z) in _ORDINARY
-        and _keys(target) in _ORDINARY
-        and not (z.data_ptr() % _BYTES[z.dtype] or target.data_ptr() % 8)
-        and torch.autograd.forward_ad.unpack_dual(z).tangent is None
-    )
+_LARGE = 2.0**127  # what every dtype has
 
 
-def _counted(target: Tensor, classes: int, ignore_index: int) -> int | None:
-    """How many labels there are but for ignored ones; None: there is none, or one outside the classes."""
-    labels = target.numpy().view(np.uint64)  # negative ones become the largest
-    if not 0 <= ignore_index < classes and np.maximum.reduce(labels) < classes:
-        return len(labels)
-    kept = labels[labels != ignore_index % (1 << 64)]
-    return len(kept) if len(kept) and np.maximum.reduce(kept) < classes else None
+def _reduced(value: Any, mean: bool, added: bool, dtype: torch.dtype) -> Tensor:
+    if type(value) is not float:
+        counted, losses = value
+        if not added:
+            return torch.from_numpy(losses).to(dtype)
+        value = dispatch.rounded_total(losses) / (max(counted, 1) if mean else 1)
+    return torch.tensor(value, dtype=dtype, device="cpu")

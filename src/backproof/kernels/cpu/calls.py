@@ -113,6 +113,8 @@ SPARE = 1 << 20  # doubles of work that are kept for the next call
 class Work:
     """Work space of one thread: at least so many doubles from `address` on, taken for a moment from what earlier calls left."""
 
+    __slots__ = ("address", "array")
+
     def __init__(self, doubles: int) -> None:
         try:
             self.array, self.address = _spare.pop()

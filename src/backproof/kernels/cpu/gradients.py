@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from backproof.arrays import Array
 from backproof.kernels.cpu import calls, general, sweeps
+from backproof.kernels.cpu.labelled import COUNTED, LOSSES, VALUE, WRONG, labelled_rows
+from backproof.kernels.cpu.nearest_sum import PARTS
 from backproof.kernels.cpu.values import LARGE, LONG
 from backproof.kernels.rows import panel_width
 
@@ -78,7 +81,7 @@ def _probabilities(x: Array, target: Array, weights: Array | None, losses: Array
 def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
     """For rows of n numbers of so many bytes: the compiled function, and the doubles of work."""
     dtype = np.dtype(np.float32 if item == 4 else np.float64)
-    return calls.sweep(sweeps.gradients, "iiiiiiiiiiiiflbw", dtype), sweeps.work_size(n, panel_width(item))
+    return calls.sweep(labelled_rows, "i" * 13 + "flbbbw", dtype), sweeps.work_size(n, panel_width(item))
 
 
 def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses: Array, to: Array | None) -> None:
@@ -89,25 +92,29 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     past = to is not None and source != out and to.nbytes >= LARGE and n >= LONG
     given, filled = labels.ctypes.data, losses.ctypes.data
     weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
-    described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n
-    sweep.over(len(labels), n, doubles, described, (past,))
+    described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n, 0
+    sweep.over(len(labels), n, doubles, described, (past, False, False))
 
 
 def few_labelled(
-    item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, scale: float | None, out: int
-) -> Array:
-    """The losses of few rows, by one thread; scale times their gradient goes to `out`, one row after the other (0: not wanted).
+    item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, mean: bool, added: bool, out: int
+) -> float | tuple[int, Array] | None:
+    """The reduced loss of few rows; if it is not wanted (`added`) or not finite: how many labels count, and the losses. None: a
+    label is no class.
 
-    Without arrays: addresses of n numbers a row and of int64 labels, checked and in order; strides in numbers of `item` bytes.
+    By one thread and without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes.
+    The gradient, with the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
     """
     (like, function, *_), doubles = _swept(item, n)
-    work = calls.Work(doubles + 1 + rows)
-    weight = filled = work.address + 8 * doubles
-    if scale is None:
-        weight = 0
-    else:
-        work.array[doubles] = scale
-    function(like, source, xi, xc, out, n, 1, labels, weight, 0, ignored, filled + 8, n, 0, rows, False, work.address)
-    losses = work.array[doubles + 1 : doubles + 1 + rows].copy()
+    work = calls.Work(doubles + LOSSES + rows + PARTS)
+    place = work.address
+    function(
+        like, source, xi, xc, out, n, 1, labels, 0, 0, ignored, 0, n, place + 8 * doubles, 0, rows, False, mean, added, place
+    )  # fmt: skip
+    value: float = work.array.item(doubles + VALUE)
+    if added and 0.0 <= value < math.inf:
+        work.back()
+        return value
+    answer = work.array[doubles : doubles + LOSSES + rows].copy()
     work.back()
-    return losses
+    return None if value == WRONG else (int(answer[COUNTED]), answer[LOSSES:])
