@@ -83,8 +83,9 @@ class Sweep(NamedTuple):
     def over(self, rows: int, n: int, doubles: int, arguments: tuple[Any, ...], flags: tuple[bool, ...] = ()) -> None:
         """All rows of n numbers, by the threads together; each has so many doubles of work space."""
         cuts = stretches(rows, rows * n)
-        works = [Work(doubles) for _ in range(min(threads(), len(cuts) - 1))]
-        if len(works) == 1:
+        members = min(threads(), len(cuts) - 1) if len(cuts) > 2 else 1
+        works = [Work(doubles) for _ in range(members)]
+        if members == 1:
             self.function(self.like, *arguments, 0, rows, *flags, works[0].address)
         else:
             taking = crew.taking(np.dtype(type(self.like)), self.letters)
@@ -134,6 +135,9 @@ class Work:
 
 def stretches(rows: int, numbers: int) -> list[int]:
     """Where the rows are cut: some parts for each thread if there is enough to do; those of many short rows hold whole panels."""
-    whole = PANEL if rows >= PANEL * EACH * threads() else 1
-    parts = max(1, min(rows // whole, EACH * threads(), numbers // WORTH_A_THREAD))
+    if numbers < 2 * WORTH_A_THREAD:  # to count the threads takes as long as a short call
+        return [0, rows]
+    most = EACH * threads()
+    whole = PANEL if rows >= PANEL * most else 1
+    parts = max(1, min(rows // whole, most, numbers // WORTH_A_THREAD))
     return [*(rows * i // parts // whole * whole for i in range(parts)), rows]
