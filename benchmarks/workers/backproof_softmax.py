@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backproof import functional as F
+from backproof.kernels import team
 from backproof.kernels.cpu import calls
 from benchmarks.workers.common import own_version, report
 from benchmarks.workers.softmax_common import given, job, measure
@@ -15,11 +16,14 @@ def main() -> None:
     z, u, labels, out = given(asked["rows"], asked["classes"])
     h, log_h, in_place = F.softmax(z), F.log_softmax(z), z.copy()
 
-    def copy_some(first: int, last: int, work: int) -> None:
-        np.copyto(out[first:last], z[first:last])
+    cuts = calls.stretches(z.shape[0], z.size)
+    parts = len(cuts) - 1
+
+    def copy_some(part: int) -> None:
+        np.copyto(out[cuts[part] : cuts[part + 1]], z[cuts[part] : cuts[part + 1]])
 
     kernels = {
-        "copy": lambda: calls.run(copy_some, *z.shape, 0),
+        "copy": lambda: team.share(copy_some, parts, min(calls.threads(), parts)),
         "softmax": lambda: F.softmax(z, out=out),
         "log_softmax": lambda: F.log_softmax(z, out=out),
         "logsumexp": lambda: F.logsumexp(z),

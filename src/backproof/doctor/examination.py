@@ -33,7 +33,7 @@ class Doctor:
     """
 
     sample: int = 256
-    share: float = 0.03
+    share: float = 0.025
     vitals: list[Vitals] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:

@@ -87,9 +87,10 @@ def weight_product(work: Array, d0: int, outputs: int, o: int, rows: int, f0: in
             work, g0 + i, padded, rows, inputs < 0,
         )  # fmt: skip
     if padded != inputs:
+        # whole widths at a time, and from the front: what is written beyond a row lies before all that is still to be read
         for r in range(1, rows):
-            for i in range(inputs):
-                put(work, g0 + r * inputs + i, get(work, g0 + r * padded + i))
+            for i in range(0, inputs, width):
+                store(work, g0 + r * inputs + i, load(work, g0 + r * padded + i))
 
 
 @compiled()
