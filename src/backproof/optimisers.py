@@ -212,10 +212,17 @@ def clip_by_norm(limit: float) -> Optimizer:
     return Optimizer(lambda parameters: {}, update, "clip_by_norm", {"limit": limit})
 
 
+PIECE = 8192  # numbers
+
+
 def norm_of(vector: Array) -> float:
-    """Euclidean norm; where its square overflows, by way of the largest entry."""
+    """Euclidean norm; where its square overflows, by way of the largest entry.
+
+    Piece by piece: for longer products a BLAS takes threads, which spin for milliseconds where the next steps are to run.
+    """
+    pieces = (vector[i : i + PIECE] for i in range(0, len(vector), PIECE))
     with np.errstate(over="ignore", invalid="ignore"):
-        square = float(np.dot(vector, vector))
+        square = sum(float(np.dot(piece, piece)) for piece in pieces)
     if math.isfinite(square):
         return math.sqrt(square)
     largest = float(np.abs(vector).max())

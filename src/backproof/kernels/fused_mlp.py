@@ -23,7 +23,7 @@ LABELS = panel_losses.LABELS
 Adam = tuple[float, float, float, float]
 """b1, b2, eps and decoupled decay."""
 NO_ADAM: Adam = (0.0, 0.0, 0.0, 0.0)
-WORTH_A_THREAD = 2e7  # operations below which another thread may take longer to pass numbers on than to be of use
+WORTH_A_THREAD = 1e7  # operations below which another thread may take longer to pass numbers on than to be of use
 
 
 def _signature(kind: Any) -> Any:
