@@ -360,3 +360,17 @@ def test_mistakes_are_one_clear_error():
         ours.softmax(z.numpy(), 1)
     with pytest.raises(TypeError, match="real"):
         ours.softmax(z + 0j, 1)
+
+
+@pytest.mark.parametrize("rows", [5, 400])
+def test_an_upstream_gradient_of_one_may_have_a_tangent(rows):
+    """Forward over reverse: the derivative of the gradient in the direction of the upstream gradient's tangent."""
+    z = torch.randn(rows, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.arange(rows) % 300
+    tangents = []
+    for function in (torch.nn.functional.cross_entropy, ours.cross_entropy):
+        with torch.autograd.forward_ad.dual_level():
+            one = torch.autograd.forward_ad.make_dual(torch.ones((), dtype=z.dtype), torch.full((), 3.0, dtype=z.dtype))
+            (gradient,) = torch.autograd.grad(function(z, labels), z, one)
+            tangents.append(torch.autograd.forward_ad.unpack_dual(gradient).tangent)
+    torch.testing.assert_close(tangents[1], tangents[0])

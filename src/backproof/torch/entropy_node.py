@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from backproof.torch import graph
 from backproof.torch.derivatives import along_tangent, class_axis, curvature_product, entropy_backward, loss_dtype
@@ -77,7 +78,7 @@ def _is_one(u: Tensor) -> bool:
     if u.ndim or not u.is_cpu:
         return False
     try:
-        return u.item() == 1
+        return u.item() == 1 and forward_ad.unpack_dual(u).tangent is None
     except RuntimeError:  # one of many upstream gradients that vmap stands for
         return False
 
