@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from backproof import cli
 from backproof.check_commands import random_input
 from backproof.gradcheck.findings import CAUSES
 from backproof.terminal import long_work
@@ -108,21 +107,6 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["backproof", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
 
 
 def alone(*arguments: str) -> tuple[int, str, str]:

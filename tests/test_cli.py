@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import backproof as bp
-from backproof import cli
 from backproof.data import read
 
 QUICK = ["--hidden", "8", "--epochs", "3"]
@@ -24,21 +23,6 @@ QUICK = ["--hidden", "8", "--epochs", "3"]
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["backproof", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
 
 
 def test_the_main_job(run):

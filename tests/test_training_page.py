@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from PIL import Image as pillow
 
 import backproof as bp
-from backproof import History, Record, cli
+from backproof import History, Record
 from backproof.calibration import reliability
 from backproof.data import read
 from backproof.data.rows import Image
@@ -85,21 +84,6 @@ def stored(array):
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["backproof", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
 
 
 def opened(folder="run"):
