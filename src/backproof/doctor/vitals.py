@@ -92,13 +92,13 @@ def measure(network: Network, x: Array, gradient: Array | None, update: Array | 
     y = network.prepared(x)
     first = 1 if network.standardises else 0
     found = []
-    for i, layer in enumerate(network.layers):
-        if i >= first:
-            with np.errstate(all="ignore"), blas.few(2.0 * len(x) * network.parameters.size):
+    with np.errstate(all="ignore"), blas.few(2.0 * len(x) * network.parameters.size):
+        for i, layer in enumerate(network.layers):
+            if i >= first:
                 y, _ = layer.forward(network.parameter_tree[str(i)], y)
-        found.append(
-            LayerVitals(i, type(layer).__name__, _saturated(layer, y), _dead(layer, y), **_sizes(network, i, gradient, update))
-        )
+            found.append(
+                LayerVitals(i, type(layer).__name__, _saturated(layer, y), _dead(layer, y), **_sizes(network, i, gradient, update))
+            )
     return tuple(found)
 
 
