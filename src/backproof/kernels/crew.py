@@ -17,7 +17,7 @@ from numba import types
 from backproof.arrays import Array
 from backproof.kernels import team, tickets
 from backproof.kernels.compiled import address_taken, atomic_add, element, entry, get, intrinsic, pointer, put, start_of
-from backproof.kernels.tickets import LINE, OWN, close_tickets, give_back, next_ticket, open_tickets
+from backproof.kernels.tickets import LINE, OWN, call_helpers, close_tickets, give_back, next_ticket, open_tickets
 
 MEMBERS = 16  # at most so many threads
 # A job: the next part to be taken; how many there are; addresses of the function that takes parts, of the kernel, of the rows at
@@ -93,22 +93,19 @@ def taking(dtype: np.dtype[Any], letters: str) -> int:
 def _serve(member: int, generation: int, facts: Array, job: int, members: int) -> None:
     """A job as its leader does it (member 0); or jobs one after the other, as a helper does them."""
     table, place = start_of(facts), LINE * member
-    ticket = 0
     if member == 0:
         for helper in range(1, members):
             put(table, LINE * helper + OWN, job)
         open_tickets(table, 0, members, generation)
-    else:
-        ticket = next_ticket(table, place)
-    while member == 0 or ticket != 0:
-        mine = job if member == 0 else get(table, place + OWN)
+        take(get(pointer(job, 1), TAKING), job, member)
+        close_tickets(table, 0, members, generation)
+        return
+    ticket = next_ticket(table, place)
+    while ticket != 0:
+        mine = get(table, place + OWN)
         take(get(pointer(mine, 1), TAKING), mine, member)
-        if member == 0:
-            break
         give_back(table, place, ticket)
         ticket = next_ticket(table, place)
-    if member == 0:
-        close_tickets(table, 0, members, generation)
 
 
 @cache
@@ -124,16 +121,6 @@ _helped: dict[int, team.Helper] = {}
 _generation = 0
 
 
-def _call_helpers(members: int) -> None:
-    """Those that do not wait in `_serve` any more, or are new: a forked process has others."""
-    for member, helper in enumerate(team.helpers(members - 1), start=1):
-        place = LINE * member
-        if _table[place] == tickets.NOBODY or _helped.get(member) is not helper:
-            _table[place : place + OWN] = tickets.WAITING, helper.bell.ctypes.data, helper.bell[0] + 1
-            _helped[member] = helper
-            helper.give(_serving(), member, 0, _table, 0, 0)
-
-
 def share(kernel: int, function: int, arguments: list[int], cuts: list[int], works: list[int]) -> None:
     """The kernel at an address over the rows from cut to cut, by as many threads as there are work spaces."""
     global _generation
@@ -147,7 +134,7 @@ def share(kernel: int, function: int, arguments: list[int], cuts: list[int], wor
         return
     try:
         _generation += 1
-        _call_helpers(members)
+        call_helpers(_table, 0, members, _helped, _serving(), 0, 0)
         _serving()(0, _generation, _table, start, members)
     finally:
         _lock.release()

@@ -162,7 +162,8 @@ class FusedMLP:
                 self._draw(rng)
             self._generation += 1
             if self._members > 1:
-                self._call_helpers()
+                nothing = (self._no_targets, self._no_labels, self._no_targets, self.GRADIENT_ONLY, 0.0, 1)
+                tickets.call_helpers(self._table, plan.TICKETS, self._members, self._helped, self._step, *nothing)
             self.is_repeatable = self._members == 1 and target is labels and x is given and self._weights is self._uniform
             self.is_repeatable = self.is_repeatable and self._drawn is None
             loss: float = self._step(0, self._generation, self._table, x, labels, targets, action, learning_rate, step)
@@ -183,16 +184,6 @@ class FusedMLP:
             except TypeError:  # other types than the ones it is compiled for
                 return None
             return None if loss != loss and self._table[plan.BAD_LABEL] != plan.ALL_GOOD else loss
-
-    def _call_helpers(self) -> None:
-        """Those that are not waiting in the compiled step any more, or are new: a forked process has others."""
-        for member, helper in enumerate(team.helpers(self._members - 1), start=1):
-            place = plan.TICKETS + tickets.LINE * member
-            if self._table[place] == tickets.NOBODY or self._helped.get(member) is not helper:
-                self._table[place : place + 3] = tickets.WAITING, helper.bell.ctypes.data, helper.bell[0] + 1
-                self._helped[member] = helper
-                nothing = (self._no_targets, self._no_labels, self._no_targets, self.GRADIENT_ONLY, 0.0, 1)
-                helper.give(self._step, member, 0, self._table, *nothing)
 
     def _accept(self, *vectors: Array) -> None:
         """Check the long vectors; the same ones come again with every step and are then known."""

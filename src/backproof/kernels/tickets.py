@@ -7,11 +7,13 @@ would have done is done by those who are there, and its ticket is withdrawn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from backproof.arrays import Array
+from backproof.kernels import team
 from backproof.kernels.compiled import atomic_exchange_if, atomic_read, compiled, get, pause, pointer_at
 
 # A ticket: nobody there; waiting; 2 g where call g is open to the helper, 2 g + 1 where it has begun. Behind it the address of the
@@ -26,6 +28,21 @@ def aligned(count: int, dtype: Any) -> Array:
     """Zeros from the start of a cache line on: numbers that one thread changes share no line with those that others wait for."""
     whole = np.zeros(count + 8, dtype=dtype)
     return whole[(-whole.ctypes.data & 63) // 8 :][:count]
+
+
+def call_helpers(
+    table: Array, first: int, members: int, known: dict[int, team.Helper], function: Callable[..., Any], *given: Any
+) -> None:  # fmt: skip
+    """Have those who wait at this table no more, or are new (a forked process has others), call function(member, 0, table, *given).
+
+    known : who has been called to it.
+    """
+    for member, helper in enumerate(team.helpers(members - 1), start=1):
+        place = first + LINE * member
+        if table[place] == NOBODY or known.get(member) is not helper:
+            table[place : place + OWN] = WAITING, helper.bell.ctypes.data, helper.bell[0] + 1
+            known[member] = helper
+            helper.give(function, member, 0, table, *given)
 
 
 @compiled()
