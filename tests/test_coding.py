@@ -11,7 +11,7 @@ import pytest
 import backproof as bp
 from backproof import DataError
 from backproof.data import Coding, Dataset, Moments, fit, read
-from tests.test_cli import QUICK, run  # noqa: F401  a fixture
+from tests.test_cli import QUICK
 
 HEADER = "size,colour,day,label\n"
 
@@ -157,7 +157,7 @@ def test_a_model_file_that_lies_is_refused(change):
         Coding.from_json(spec | change)
 
 
-def test_train_and_predict_with_categories(run, tmp_path, monkeypatch):  # noqa: F811
+def test_train_and_predict_with_categories(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     people(Path("d.csv"), 200)
     assert run("train", "d.csv", "--target", "label", "--hidden", "8", "--epochs", "60", "--out", "run")[0] == 0
@@ -182,7 +182,7 @@ def test_train_and_predict_with_categories(run, tmp_path, monkeypatch):  # noqa:
     assert "expected a table with the model's categorical columns" in run("predict", model, "new.npz")[2]
 
 
-def test_a_table_of_categories_alone(run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_table_of_categories_alone(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(Path("d.csv"), *["u", "v"] * 30)
     assert run("train", "d.csv", "--target", "label", *QUICK, "--out", "run")[0] == 0

@@ -17,7 +17,6 @@ import backproof as bp
 from backproof.data import ArraySource, Streamed, fit, read
 from backproof.data.streamed import Part
 from tests.memory import forget_peak, needs_proc, peak_bytes, resident_bytes
-from tests.test_cli import run  # noqa: F401  a fixture
 
 
 def seen(batches) -> np.ndarray:
@@ -215,7 +214,7 @@ def test_what_a_source_cannot_have_is_refused():
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
-def test_the_main_job_on_a_stream(run, tmp_path, monkeypatch, kind):  # noqa: F811
+def test_the_main_job_on_a_stream(run, tmp_path, monkeypatch, kind):
     source, target = written(tmp_path, kind)
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("train", source, "--target", target, "--stream", "--hidden", "8", "--epochs", "8", "--out", "run")
