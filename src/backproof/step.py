@@ -86,12 +86,15 @@ class TrainingStep:
     def __call__(self, x: Array, t: Array, sample_weight: object = None, *, norm: bool = False) -> float:
         before = self.rng.bit_generator.state if self._random and self.rng is not None else None
         if self._fused and not norm:
-            loss = self._again(x, t) if self._parameters is self.network.parameters and sample_weight is None else None
+            plan, count, loss, rate = self._plan, self._state["count"], None, self._rate
+            if plan is not None and self._parameters is self.network.store.flat and sample_weight is None:  # perhaps a like batch
+                action = plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP
+                loss = plan.again(action, x, t, rate(count) if callable(rate) else rate, count + 1)
             if loss is None:
                 loss = self._compiled(x, t, sample_weight, True)
             if not math.isfinite(loss):  # nothing has been changed
                 self.diverged(x, t, sample_weight, before)
-            self._state["count"] += 1
+            self._state["count"] = count + 1
             self.count += 1
             self.gradient_norm = math.nan
             return loss
@@ -110,13 +113,6 @@ class TrainingStep:
             parameters += step
         self.count += 1
         return loss
-
-    def _again(self, x: Array, t: Array) -> float | None:
-        """The compiled step on a batch like the last one; None if it is not like that."""
-        count, rate, plan = self._state["count"], self._rate, self._plan
-        assert plan is not None
-        action = plan.UPDATE if count % self._keep_every else plan.UPDATE_AND_KEEP
-        return plan.again(action, x, t, rate(count) if callable(rate) else rate, count + 1)
 
     def _compiled(self, x: Array, t: Array, sample_weight: object, update: bool) -> float:
         """Loss and gradient in one compiled call, with Adam's update, or to `gradient`. Shapes and labels are checked there."""

@@ -31,7 +31,7 @@ def _signature(kind: Any) -> Any:
         return types.Array(dtype, ndim, "C", readonly=readonly)
 
     i, d = types.int64, types.float64
-    return d(i, i, vector(i), vector(kind, True, 2), vector(i, True), vector(kind, True, 2), i, d, i)
+    return d(i, i, i, vector(kind, True, 2), vector(i, True), i, i, d, i)
 
 
 class FusedMLP:
@@ -109,6 +109,7 @@ class FusedMLP:
         """Make room for batches of up to so many panels."""
         self._space = Workspace(self._net, panels, self.threads)
         self._table = self._space.table
+        self._facts = self._table.ctypes.data
         self._p: Array | None = None
         self._m: Array | None = None
         self._v: Array | None = None
@@ -162,11 +163,14 @@ class FusedMLP:
                 self._draw(rng)
             self._generation += 1
             if self._members > 1:
-                nothing = (self._no_targets, self._no_labels, self._no_targets, self.GRADIENT_ONLY, 0.0, 1)
-                tickets.call_helpers(self._table, plan.TICKETS, self._members, self._helped, self._step, *nothing)
+                nothing = (self._step, self._no_targets, self._no_labels)
+                tickets.call_helpers(self._table, plan.TICKETS, self._members, self._helped, _help, *nothing)
             self.is_repeatable = self._members == 1 and target is labels and x is given and self._weights is self._uniform
             self.is_repeatable = self.is_repeatable and self._drawn is None
-            loss: float = self._step(0, self._generation, self._table, x, labels, targets, action, learning_rate, step)
+            loss: float = self._step(
+                0, self._generation, self._facts, x, labels, targets.ctypes.data if labels is self._no_labels else 0,
+                action, learning_rate, step,
+            )  # fmt: skip
             if loss != loss and self._table[plan.BAD_LABEL] >= 0:
                 row = int(self._table[plan.BAD_LABEL])
                 raise LabelError(f"target: expected labels from 0 to {self.sizes[-1] - 1}, received {labels[row]} in row {row}")
@@ -180,7 +184,7 @@ class FusedMLP:
         """
         with self._lock:
             try:
-                loss: float = self._step(0, 0, self._table, x, labels, self._no_targets, action, learning_rate, step)
+                loss: float = self._step(0, 0, self._facts, x, labels, 0, action, learning_rate, step)
             except TypeError:  # other types than the ones it is compiled for
                 return None
             return None if loss != loss and self._table[plan.BAD_LABEL] != plan.ALL_GOOD else loss
@@ -250,6 +254,11 @@ class FusedMLP:
         rng.random(out=self._drawn, dtype=np.float32)
         if self.dtype != FLOAT32:
             self._space.drawn[: len(self._drawn)] = self._drawn
+
+
+def _help(member: int, generation: int, table: Array, step: Any, no_inputs: Array, no_labels: Array) -> None:
+    """What a helper is called to. It holds the table: the step that it was made for may be gone while it waits."""
+    step(member, generation, table.ctypes.data, no_inputs, no_labels, 0, plan.GRADIENT_ONLY, 0.0, 1)
 
 
 @cache

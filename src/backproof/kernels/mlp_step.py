@@ -25,6 +25,7 @@ from backproof.kernels.compiled import (
     compiled,
     get,
     pause,
+    pointer,
     pointer_at,
     put,
     start_of,
@@ -194,15 +195,17 @@ def part_of_step(table: Array, like: Array, member: int) -> float:
 
 
 def step(
-    member: int, generation: int, facts: Array, inputs: Array, labels: Array, targets: Array, action: int,
-    learning_rate: float, number: int,
+    member: int, generation: int, facts: int, inputs: Array, labels: Array, targets: int, action: int, learning_rate: float,
+    number: int,
 ) -> float:  # fmt: skip
     """A step as its leader does it (member 0), the result being the loss; or steps one after the other, as a helper does them.
+
+    `facts` and `targets` are addresses (each array among the arguments costs a small step some hundredths of its time).
 
     With an update, m and v are Adam's moments; without, m receives the gradient and p stays. Unless the loss is finite nothing
     is changed. Where a batch has another shape than the table is prepared for, it is nan. A helper learns all from the table.
     """
-    table, given, place, ticket = start_of(facts), start_of(inputs), TICKETS + LINE * member, 0
+    table, given, place, ticket = pointer(facts, 1), start_of(inputs), TICKETS + LINE * member, 0
     if member == 0:
         put(table, NEXT_PANELS, 0)
         put(table, DONE_PANELS, 0)
@@ -216,7 +219,7 @@ def step(
             return math.nan
         put(table, GIVEN_X, address(given))
         put(table, GIVEN_LABELS, address(start_of(labels)))
-        put(table, GIVEN_TARGETS, address(start_of(targets)))
+        put(table, GIVEN_TARGETS, targets)
         put(table, ACTION, action)
         put(table, NUMBER, number)
         doubles, p = pointer_at(table, DOUBLES, 0.0), pointer_at(table, FIRST, given)

@@ -1,7 +1,7 @@
 """Losses of the compiled step, on one panel of scores: the value of each example, and the gradient in place of the scores.
 
-The formulas are those of reference.py, in double precision, rounded once. For softmax with cross-entropy, k the largest score,
-d_i = z_i - z_k, s = sum over i != k of exp(d_i), T = sum(t):
+The formulas are those of reference.py, in double precision, rounded once (for single precision the exponentials have 38 bits). For
+softmax with cross-entropy, k the largest score, d_i = z_i - z_k, s = sum over i != k of exp(d_i), T = sum(t):
 
     loss = T log1p(s) + sum_i t_i (-d_i)
     g_i = T exp(d_i) / (1 + s) - t_i        g_k = (sum over j != k of t_j) - T s / (1 + s)
@@ -20,7 +20,8 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.kernels.compiled import compiled, get, put
-from backproof.kernels.pointwise import exp_negative, log1p_positive
+from backproof.kernels.cpu.exponential import exponentials
+from backproof.kernels.pointwise import log1p_positive
 from backproof.kernels.rows import load, load_wide, splat_wide, store, where_equal, where_greater, wide, width_of
 
 LABELS, PROBABILITIES, BINARY, SQUARED = range(4)
@@ -53,7 +54,7 @@ def shifted_exponentials(z: Array, z0: int, classes: int, scratch: Array, e0: in
         which = where_greater(score, top, splat_wide(z, float(c)), which)
         top = where_greater(score, top, score, top)
     for c in range(classes):
-        e, _ = exp_negative(wide(load(z, z0 + c * width)) - top)
+        e = exponentials(get(z, z0), wide(load(z, z0 + c * width)), top)
         store(scratch, e0 + c * width, e)
         others += where_equal(which, splat_wide(z, float(c)), zero, e)
     store(scratch, behind, top)
