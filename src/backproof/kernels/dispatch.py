@@ -167,9 +167,9 @@ def cross_entropy(
     return value, None if place is None else _stored(place, out)
 
 
-def few_labelled() -> Callable[..., Any] | None:
+def labelled_by_address() -> Callable[..., Any] | None:
     """The compiled cross-entropy with labels that takes addresses; None: there is none to be used."""
-    return getattr(_module(TABLE[0].module), "few_labelled", None) if _ONLY.get() in (None, TABLE[0].name) else None
+    return getattr(_module(TABLE[0].module), "labelled_by_address", None) if _ONLY.get() in (None, TABLE[0].name) else None
 
 
 def total(x: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from backproof._errors import ArgumentError, ArgumentTypeError, ShapeError
-from backproof.torch import few
+from backproof.torch import ordinary
 from backproof.torch.arguments import entropy, floating, reduction_of
 from backproof.torch.derivatives import along_classes, class_axis, loss_dtype
 from backproof.torch.normalised import log_softmax
@@ -46,7 +46,7 @@ def cross_entropy(
     '-1.9287e-22'
     """
     if weight is None and size_average is None and reduce is None and not label_smoothing and not torch.compiler.is_compiling():
-        short = few.cross_entropy(input, target, ignore_index, reduction)
+        short = ordinary.cross_entropy(input, target, ignore_index, reduction)
         if short is not None:
             return short
     z = floating(input, "input")

@@ -9,12 +9,13 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.kernels.cpu import calls, general, sweeps
-from backproof.kernels.cpu.labelled import COUNTED, LOSSES, VALUE, WRONG, labelled_rows
+from backproof.kernels.cpu.labelled import COUNTED, FACTOR, LOSSES, VALUE, WRONG, labelled_rows
 from backproof.kernels.cpu.nearest_sum import PARTS
 from backproof.kernels.cpu.values import LARGE, LONG
 from backproof.kernels.rows import panel_width
 
 NO_LABEL = -(1 << 62)
+SHARED = 1 << 17  # numbers from which on threads are called: they must save more time than their calling takes
 
 
 def cross_entropy(
@@ -96,25 +97,27 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     sweep.over(len(labels), n, doubles, described, (past, False, False))
 
 
-def few_labelled(
+def labelled_by_address(
     item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, mean: bool, added: bool, out: int
 ) -> float | tuple[int, Array] | None:
-    """The reduced loss of few rows; if it is not wanted (`added`) or not finite: how many labels count, and the losses. None: a
+    """The reduced loss of some rows; if it is not wanted (`added`) or not finite: how many labels count, and the losses. None: a
     label is no class.
 
-    By one thread and without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes.
-    The gradient, with the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
+    Without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes. The gradient, with
+    the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
     """
-    (like, function, *_), doubles = _swept(item, n)
+    sweep, doubles = _swept(item, n)
     work = calls.Work(doubles + LOSSES + rows + PARTS)
-    place = work.address
-    function(
-        like, source, xi, xc, out, n, 1, labels, 0, 0, ignored, 0, n, place + 8 * doubles, 0, rows, False, mean, added, place
-    )  # fmt: skip
+    place, alone = work.address, rows * n < SHARED
+    answer, described, flags = place + 8 * doubles, (source, xi, xc, out, n, 1, labels), (False, mean, added and alone)
+    sweep.function(sweep.like, *described, 0, 0, ignored, 0, n, answer, 0 if alone else rows, rows, *flags, place)
     value: float = work.array.item(doubles + VALUE)
-    if added and 0.0 <= value < math.inf:
+    if alone and added and 0.0 <= value < math.inf:
         work.back()
         return value
-    answer = work.array[doubles : doubles + LOSSES + rows].copy()
+    if not alone and value != WRONG:
+        described += (answer + 8 * FACTOR if mean else 0, 0, ignored, answer + 8 * LOSSES, n, 0)
+        sweep.over(rows, n, doubles, described, (False, False, False))
+    found = work.array[doubles : doubles + LOSSES + rows].copy()
     work.back()
-    return None if value == WRONG else (int(answer[COUNTED]), answer[LOSSES:])
+    return None if value == WRONG else (int(found[COUNTED]), found[LOSSES:])

@@ -26,7 +26,7 @@ def labelled_rows(
     """`sweeps.gradients`; with an address for an answer, all rows there are: it takes the place of weights and losses.
 
     `mean`: its factor is that of the gradients; `added`: the reduced loss is wanted. It is WRONG, and nothing else has been done,
-    if a label is neither a class nor ignored. Counted are the labels that are classes.
+    if a label is neither a class nor ignored. Counted are the labels that are classes. From last to last: labels alone.
     """
     counted = 0
     labels, answer = pointer(labels_address, 1), pointer(answer_address, 1.0)
@@ -43,6 +43,8 @@ def labelled_rows(
         put(answer, FACTOR, 1.0 / max(counted, 1))  # over nothing there is nothing to divide
         weights_address = answer_address + 8 * FACTOR if mean else 0
         losses_address = answer_address + 8 * LOSSES
+    if first == last:
+        return
     _rows(
         like, x_address, xi, xc, out_address, oi, oc, labels_address, weights_address, weights_step, ignored,
         losses_address, n, first, last, past, work,

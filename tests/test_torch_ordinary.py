@@ -1,4 +1,4 @@
-"""The short way of `backproof.torch.cross_entropy` for few numbers: the general way's bits and errors; where it is not taken."""
+"""The short way of `backproof.torch.cross_entropy` for ordinary tensors: the general way's bits and errors; where it is not taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import backproof.torch as ours  # noqa: E402
 from backproof.kernels import dispatch  # noqa: E402
-from backproof.torch import entropy, few  # noqa: E402
+from backproof.torch import entropy, ordinary  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
@@ -36,7 +36,7 @@ class Ways:
 
     def general(self, function):
         with self.patch.context() as patch:
-            patch.setattr(few, "_ORDINARY", frozenset())
+            patch.setattr(ordinary, "_ORDINARY", frozenset())
             return function()
 
     def is_general(self, function):
@@ -76,7 +76,7 @@ def assert_same_bits(ways, z, t, **options):
         np.testing.assert_array_equal(mine.numpy(), general.numpy())
 
 
-SHAPES = [(1, 1), (128, 10), (5, 33), (7, 300), (600, 10), (3, 5000)]
+SHAPES = [(1, 1), (128, 10), (5, 33), (7, 300), (600, 10), (3, 5000), (300, 500)]  # the last by threads
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -156,6 +156,7 @@ def test_what_is_far_below_decides_a_tie(ways):
 WRONG = {
     "label as large as the classes": lambda z, t: (z, torch.where(t == 3, 4, t), {}),
     "label too large": lambda z, t: (z, t + 4, {}),
+    "label wrong among many": lambda z, t: (logits(300, 500), labels(300, 500) + 1, {}),
     "label negative": lambda z, t: (z, t - 1, {}),
     "label not the ignored one": lambda z, t: (z, t - 100, {"ignore_index": -99}),
     "too few labels": lambda z, t: (z, t[1:], {}),
@@ -255,7 +256,7 @@ EXTRAORDINARY = {
     "torch.func": lambda z, t: torch.func.grad(lambda z: ours.cross_entropy(z, t))(z),
     "vmap": lambda z, t: torch.func.vmap(lambda z: ours.cross_entropy(z, t))(z[None]),
     "no rows": lambda z, t: ours.cross_entropy(z[:0], t[:0]),
-    "many": lambda z, t: ours.cross_entropy(torch.zeros(few.FEW, 1), torch.zeros(few.FEW, dtype=torch.int64)),
+    "many": lambda z, t: ours.cross_entropy(torch.zeros(ordinary.MOST, 1), torch.zeros(ordinary.MOST, dtype=torch.int64)),
 }
 
 

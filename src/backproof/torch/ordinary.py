@@ -1,6 +1,6 @@
-"""Cross-entropy of few numbers, where the checks and layers of the general way take ten times as long as the arithmetic.
+"""Cross-entropy of ordinary tensors, where the checks and layers of the general way may take ten times as long as the arithmetic.
 
-What is ordinary (logits (N, C) and labels in plain memory, no weights, no smoothing) goes to the compiled kernel by its addresses.
+Ordinary are logits (N, C) and labels in plain memory, no weights, no smoothing: they go to the compiled kernel by their addresses.
 Loss and gradient have the bits of the general way, which takes everything else, errors too, and differentiates the gradient.
 """
 
@@ -17,7 +17,7 @@ from backproof.torch.derivatives import times_rows
 
 Tensor = torch.Tensor
 
-FEW = 1 << 16  # numbers, which take one thread about as long as the general way takes to get there
+MOST = 1 << 22  # numbers; results of more take the memory of earlier ones, and go past the caches
 REDUCTIONS = ("mean", "sum", "none")
 FARTHEST = 1 << 62  # labels beyond stand for something else
 _BYTES = {torch.float32: 4, torch.float64: 8}
@@ -90,9 +90,9 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
         return None
     rows, classes = shape
     source, labels = z.data_ptr(), target.data_ptr()
-    if not 0 < rows * classes < FEW or source % item or labels % 8 or not -FARTHEST < ignore_index < FARTHEST:
+    if not 0 < rows * classes < MOST or source % item or labels % 8 or not -FARTHEST < ignore_index < FARTHEST:
         return None
-    kernel = dispatch.few_labelled()
+    kernel = dispatch.labelled_by_address()
     if kernel is None:
         return None
     wanted = z.requires_grad and torch.is_grad_enabled()
