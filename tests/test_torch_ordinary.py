@@ -1,4 +1,4 @@
-"""The short way of `backproof.torch.cross_entropy` for ordinary tensors: the general way's bits and errors; where it is not taken."""
+"""The short way of `backproof.torch.cross_entropy`, for ordinary tensors: the general way's bits and errors; where it is taken."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def labelled_by_address(
     label is no class.
 
     Without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes. The gradient, with
-    the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
+    or without the mean's factor, goes to `out`, one row after the other (0: it is not wanted).
     """
     sweep, doubles = _swept(item, n)
     work = calls.Work(doubles + LOSSES + rows + PARTS)
@@ -116,8 +116,8 @@ def labelled_by_address(
         work.back()
         return value
     if not alone and value != WRONG:
-        described += (answer + 8 * FACTOR if mean else 0, 0, ignored, answer + 8 * LOSSES, n, 0)
-        sweep.over(rows, n, doubles, described, (False, False, False))
+        weighted = answer + 8 * FACTOR if mean else 0
+        sweep.over(rows, n, doubles, (*described, weighted, 0, ignored, answer + 8 * LOSSES, n, 0), (False, False, False))
     found = work.array[doubles : doubles + LOSSES + rows].copy()
     work.back()
     return None if value == WRONG else (int(found[COUNTED]), found[LOSSES:])
