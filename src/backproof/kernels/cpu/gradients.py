@@ -103,8 +103,8 @@ def labelled_by_address(
     """The reduced loss of some rows; if it is not wanted (`added`) or not finite: how many labels count, and the losses. None: a
     label is no class.
 
-    Without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes. The gradient, with
-    or without the mean's factor, goes to `out`, one row after the other (0: it is not wanted).
+    Without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes. The gradient,
+    with the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
     """
     sweep, doubles = _swept(item, n)
     work = calls.Work(doubles + LOSSES + rows + PARTS)
