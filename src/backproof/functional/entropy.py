@@ -10,6 +10,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError, ArgumentTypeError, LabelError, ShapeError
 from backproof.arrays import Array, Guest, Shape, alike, is_numpy, is_traced, namespace, widened
+from backproof.functional import ordinary
 from backproof.functional.arguments import (
     destination,
     floats,
@@ -47,7 +48,12 @@ def cross_entropy(
     >>> cross_entropy(np.log([[1.0, 3.0], [1.0, 1.0]]), [1, 0], reduction="none").round(4).tolist()
     [0.2877, 0.6931]
     """
-    problem = _problem(z, target, axis, (weight, ignore_index, label_smoothing, z_loss, softcap, temperature))
+    asked = weight, ignore_index, label_smoothing, z_loss, softcap, temperature
+    if sample_weight is None and _is_simple(asked):
+        short = ordinary.cross_entropy(z, target, axis, ignore_index, reduction, False)
+        if short is not None:
+            return short[0]
+    problem = _problem(z, target, axis, asked)
     how = reduction_for(problem.guest.array, problem.target, problem.options, problem.shape, reduction, sample_weight)
     rows, _ = dispatch.cross_entropy(problem.rows, problem.target, problem.options, None, False)
     return returned(how.value(rows, problem.shape, problem.guest.array), problem.guest)
@@ -92,7 +98,12 @@ def cross_entropy_and_grad(
     >>> round(float(loss), 4), dz.round(3).tolist()
     (0.47, [[0.125, 0.25, -0.375]])
     """
-    problem = _problem(z, target, axis, (weight, ignore_index, label_smoothing, z_loss, softcap, temperature))
+    asked = weight, ignore_index, label_smoothing, z_loss, softcap, temperature
+    if sample_weight is None and _is_simple(asked):
+        short = ordinary.cross_entropy(z, target, axis, ignore_index, reduction, True, out)
+        if short is not None:
+            return short
+    problem = _problem(z, target, axis, asked)
     how = reduction_for(problem.guest.array, problem.target, problem.options, problem.shape, reduction, sample_weight)
     logits = problem.guest.array
     place = destination(out, tuple(logits.shape), logits.dtype, logits)
@@ -116,6 +127,13 @@ class _Problem(NamedTuple):
 
 Asked = tuple[object, object, object, object, object, object]
 """weight, ignore_index, label_smoothing, z_loss, softcap and temperature as the caller gave them."""
+
+
+def _is_simple(asked: Asked) -> bool:
+    """Whether all options but `ignore_index` are as they are by default."""
+    weight, _, label_smoothing, z_loss, softcap, temperature = asked
+    plain = weight is None and softcap is None and type(label_smoothing) is type(z_loss) is type(temperature) is float
+    return plain and (label_smoothing, z_loss, temperature) == (0.0, 0.0, 1.0)
 
 
 def _problem(z: object, target: object, axis: object, asked: Asked) -> _Problem:

@@ -193,6 +193,14 @@ def rounded_total(x: Array) -> float:
     return float(high[0] + low[0])
 
 
+def reduced(found: Any, mean: bool, added: bool) -> Any:
+    """What `labelled_by_address` has found, as a loss: a number, or unless `added` the rows' losses."""
+    if type(found) is float:
+        return found
+    counted, losses = found
+    return rounded_total(losses) / (max(counted, 1) if mean else 1) if added else losses
+
+
 def scaled(slopes: Array, scale: Array | None, dtype: Any) -> Array:
     """scale[n] slopes[n] in `dtype`, with exact zeros where the scale is 0."""
     if scale is not None:

@@ -101,17 +101,12 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
     value = kernel(item, rows, classes, source, *z.stride(), labels, ignore_index, mean, added and rows <= dispatch.FEW, out)
     if value is None:
         return None
-    loss = z.new_full((), value) if type(value) is float and value < _LARGE else _reduced(value, mean, added, z.dtype)
+    value = dispatch.reduced(value, mean, added)
+    if type(value) is float:
+        loss = z.new_full((), value) if value < _LARGE else torch.tensor(value, dtype=z.dtype, device="cpu")
+    else:
+        loss = torch.from_numpy(value).to(z.dtype)
     return loss if gradient is None else _apply(z, (loss, target, gradient, (ignore_index, reduction)))
 
 
 _LARGE = 2.0**127  # what every dtype has
-
-
-def _reduced(value: Any, mean: bool, added: bool, dtype: torch.dtype) -> Tensor:
-    if type(value) is not float:
-        counted, losses = value
-        if not added:
-            return torch.from_numpy(losses).to(dtype)
-        value = dispatch.rounded_total(losses) / (max(counted, 1) if mean else 1)
-    return torch.tensor(value, dtype=dtype, device="cpu")

@@ -98,11 +98,10 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     sweep, steps = calls.sweep(rows, "i" * 15 + "flbbw", x.dtype), [a.strides[axis] // item for a in (x, s, to)]
     many = max(1, min(width, COPY // n))
     doubles = (width + ROOM) * width + 2 * max(many * n, SHORT * width)
+    begins = x.ctypes.data, s.ctypes.data, to.ctypes.data
     for start in view.starts:
         described = [
-            number
-            for a, array in enumerate((x, s, to))
-            for number in (array.ctypes.data + start[a], view.outer_steps[a], view.inner_steps[a], steps[a])
+            number for a in range(3) for number in (begins[a] + start[a], view.outer_steps[a], view.inner_steps[a], steps[a])
         ]
         sweep.over(view.number, n, doubles, (kind, *described, view.inner, n), (far, past))
     if to is not out:

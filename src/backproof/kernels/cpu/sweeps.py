@@ -10,6 +10,7 @@ is this thread's own: exponentials, panels, copies.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from backproof.kernels.compiled import compiled, pointer
@@ -25,6 +26,7 @@ ONE_RUN = 1 << 62  # rows, none of which begins a new run
 COPY = 1 << 16  # numbers that are copied at a time
 
 
+@lru_cache(maxsize=256)
 def work_size(n: int, lanes: int) -> int:
     """Doubles of work for rows of n classes."""
     kept = 2 * (n + 2 * lanes) if n <= KEPT else 4 * lanes

@@ -58,14 +58,16 @@ def _values(kind: int, z: Array, axis: int, out: Array, weights: Array | None = 
     to = x if out is z else calls.plain(out)
     n, item = x.shape[axis], x.itemsize
     rows = calls.rows_of(axis, x) if kind == LOGSUMEXP else calls.rows_of(axis, x, to)
-    past = kind == SOFTMAX and x.ctypes.data != to.ctypes.data and to.nbytes >= LARGE and n >= LONG
+    begin = x.ctypes.data  # asked for once: it takes as long as a hundred numbers
+    end = begin if to is x else to.ctypes.data
+    past = kind == SOFTMAX and begin != end and to.nbytes >= LARGE and n >= LONG
     xc = x.strides[axis] // item
     oo, oi, oc = (0, 0, 0) if kind == LOGSUMEXP else (rows.outer_steps[1], rows.inner_steps[1], to.strides[axis] // item)
     sweep, doubles = calls.sweep(sweeps.values, "iiiiiiiiiiiiflbw", x.dtype), sweeps.work_size(n, panel_width(item))
     outer, inner = rows.outer_steps[0], rows.inner_steps[0]
     for number, start in enumerate(rows.starts):
-        source = x.ctypes.data + start[0]
-        target = to.ctypes.data + (number * rows.number * item if kind == LOGSUMEXP else start[1])
+        source = begin + start[0]
+        target = end + (number * rows.number * item if kind == LOGSUMEXP else start[1])
         given = 0 if weights is None else weights.ctypes.data + number * rows.number * weights.itemsize
         arguments = (kind, source, outer, inner, xc, target, oo, oi, oc, given, rows.inner, n)
         sweep.over(rows.number, n, doubles, arguments, (past,))

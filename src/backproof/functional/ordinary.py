@@ -1,0 +1,74 @@
+"""Cross-entropy of ordinary arrays: what needs no conversion goes to the compiled kernel by its address, with the same bits.
+
+The general way looks at everything that an array may be, which takes longer than the arithmetic of some hundred thousand numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backproof.arrays import Array
+from backproof.functional.reduction import REDUCTIONS
+from backproof.kernels import dispatch, leases
+
+MOST = 1 << 22  # numbers; results of more go past the caches
+FARTHEST = 1 << 62  # labels beyond stand for something else
+FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+
+
+def cross_entropy(
+    z: Any, target: Any, axis: object, ignore_index: Any, reduction: Any, wanted: bool, out: Any = None
+) -> tuple[Any, Array | None] | None:
+    """The loss, and if `wanted` the gradient; None: not ordinary, or in error.
+
+    Ordinary are logits (N, C) in single or double precision and labels of 64 bits, both without gaps, and an `out` like the logits.
+    """
+    if type(z) is not np.ndarray or type(target) is not np.ndarray or z.ndim != 2 or (axis != -1 and axis != 1):
+        return None
+    dtype, shape = z.dtype, z.shape
+    ignored = -FARTHEST if ignore_index is None else ignore_index
+    if (
+        (dtype is not FLOAT32 and dtype is not FLOAT64)
+        or target.dtype is not INT64
+        or target.shape != shape[:1]
+        or not _is_plain(z)
+        or not _is_plain(target)
+        or not 0 < z.size < MOST
+        or type(axis) is not int
+        or type(ignored) is not int
+        or not -FARTHEST <= ignored < FARTHEST
+        or type(reduction) is not str
+        or reduction not in REDUCTIONS
+        or not (out is None or (wanted and _may_take(out, z, target)))
+    ):
+        return None
+    kernel = dispatch.labelled_by_address()
+    if kernel is None:
+        return None
+    rows, classes = shape
+    place = (leases.empty(shape, dtype) if out is None else out) if wanted else None
+    mean, added = reduction == "mean", reduction != "none"
+    found = kernel(
+        z.itemsize, rows, classes, z.ctypes.data, classes, 1, target.ctypes.data, ignored, mean,
+        added and rows <= dispatch.FEW, 0 if place is None else place.ctypes.data,
+    )  # fmt: skip
+    if found is None:
+        return None
+    loss = dispatch.reduced(found, mean, added)
+    with np.errstate(over="ignore"):
+        return (dtype.type(loss) if added else loss.astype(dtype)), place
+
+
+def _is_plain(array: Array) -> bool:
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.aligned)
+
+
+def _may_take(out: Any, z: Array, target: Array) -> bool:
+    """Whether this can be written to while z and target are read."""
+    if type(out) is not np.ndarray or out.dtype is not z.dtype or out.shape != z.shape or not _is_plain(out):
+        return False
+    apart = out is z or not np.may_share_memory(out, z)
+    return apart and bool(out.flags.writeable) and not np.may_share_memory(out, target)
