@@ -11,7 +11,7 @@ from backproof.arrays import Array
 from backproof.kernels.cpu import calls, general, sweeps
 from backproof.kernels.cpu.labelled import COUNTED, FACTOR, LOSSES, VALUE, WRONG, labelled_rows
 from backproof.kernels.cpu.nearest_sum import PARTS
-from backproof.kernels.cpu.values import LARGE, LONG
+from backproof.kernels.cpu.values import goes_past
 from backproof.kernels.rows import panel_width
 
 NO_LABEL = -(1 << 62)
@@ -90,7 +90,7 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     sweep, doubles = _swept(item, n)
     source, (xi, xc) = x.ctypes.data, x.strides
     out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, *to.strides)
-    past = to is not None and source != out and to.nbytes >= LARGE and n >= LONG
+    past = to is not None and source != out and goes_past(to, n)
     given, filled = labels.ctypes.data, losses.ctypes.data
     weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
     described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n, 0
