@@ -172,7 +172,7 @@ def _from_torch(tensor: Any, name: str) -> Guest:
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or tensor.layout != torch.strided:
         return Guest(tensor, _itself)
-    return Guest(tensor.numpy(), lambda result: torch.from_numpy(result) if result.ndim else torch.tensor(result[()], device="cpu"))
+    return Guest(tensor.numpy(), lambda result: torch.from_numpy(np.asarray(result)))
 
 
 def alike(value: object, guide: Any, name: str) -> Any:

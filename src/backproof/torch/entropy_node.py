@@ -12,6 +12,7 @@ import torch
 from torch.autograd import forward_ad
 
 from backproof.torch import graph
+from backproof.torch.applied import applied
 from backproof.torch.derivatives import along_tangent, class_axis, curvature_product, entropy_backward, loss_dtype
 
 Tensor = torch.Tensor
@@ -53,8 +54,12 @@ class CrossEntropy(torch.autograd.Function):
         return one_by_one(both, info, in_dims, inputs)
 
 
+_apply = applied(CrossEntropy)
+
+
 def both(*inputs: Any) -> tuple[Tensor, Tensor]:
-    return CrossEntropy.apply(*inputs)
+    made: tuple[Tensor, Tensor] = _apply(*inputs)
+    return made
 
 
 def one_by_one(function: Any, info: Any, in_dims: Any, inputs: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from backproof.torch import operators, plain
+from backproof.torch.applied import applied
 from backproof.torch.rules import RULES
 
 Tensor = torch.Tensor
@@ -65,7 +66,7 @@ def _node(name: str) -> Callable[..., Tensor]:
             return Node.apply(*moved, dim + 1), 0
 
     named: Any = type(name.title().replace("_", ""), (Node,), {})  # a tensor's grad_fn shows this name
-    return named.apply
+    return applied(named)
 
 
 softmax = _node("softmax")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from backproof.torch import graph
+from backproof.torch.applied import applied
 from backproof.torch.entropy_node import both, gives, one_by_one
 from backproof.torch.linear_derivatives import keep_linear, linear_backward, linear_forward
 
@@ -43,5 +44,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         return one_by_one(linear, info, in_dims, inputs)
 
 
+_apply = applied(LinearCrossEntropy)
+
+
 def linear(*inputs: Any) -> tuple[Tensor, ...]:
-    return LinearCrossEntropy.apply(*inputs)
+    made: tuple[Tensor, ...] = _apply(*inputs)
+    return made

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 
 from backproof import functional as F
+from backproof.kernels import dispatch
 
 Tensor = torch.Tensor
 HALF = (torch.float16, torch.bfloat16)
+PLAIN = (torch.float32, torch.float64)
 
 
 def _seen(z: Tensor) -> Tensor:
@@ -22,11 +24,11 @@ def _seen(z: Tensor) -> Tensor:
 
 
 def softmax(z: Tensor, dim: int) -> Tensor:
-    return _along(F.softmax, z, dim=dim)
+    return _along("softmax", z, dim=dim)
 
 
 def log_softmax(z: Tensor, dim: int) -> Tensor:
-    return _along(F.log_softmax, z, dim=dim)
+    return _along("log_softmax", z, dim=dim)
 
 
 def logsumexp(z: Tensor, dim: int) -> Tensor:
@@ -35,19 +37,26 @@ def logsumexp(z: Tensor, dim: int) -> Tensor:
 
 
 def softmax_vjp(h: Tensor, upstream: Tensor, dim: int) -> Tensor:
-    return _along(F.softmax_vjp, h, upstream, dim=dim)
+    return _along("softmax_vjp", h, upstream, dim=dim)
 
 
 def log_softmax_vjp(log_h: Tensor, upstream: Tensor, dim: int) -> Tensor:
-    return _along(F.log_softmax_vjp, log_h, upstream, dim=dim)
+    return _along("log_softmax_vjp", log_h, upstream, dim=dim)
 
 
-def _along(function: Any, *tensors: Tensor, dim: int) -> Tensor:
+def _along(name: str, *tensors: Tensor, dim: int) -> Tensor:
     first = tensors[0]
     if first.numel() == 0:
         return torch.empty_like(first)  # the functions may hand back an empty input itself
-    result: Tensor = function(*map(_seen, tensors), axis=dim)
+    if all(_is_plain(t) and t.dtype is first.dtype and t.shape == first.shape for t in tensors):  # nothing to be looked at
+        return torch.from_numpy(getattr(dispatch, name)(*(t.detach().numpy() for t in tensors), dim))
+    result: Tensor = getattr(F, name)(*map(_seen, tensors), axis=dim)
     return result.to(first.dtype).contiguous()  # as operators have announced it
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it is memory that NumPy sees as what it is."""
+    return tensor.is_cpu and tensor.dtype in PLAIN and tensor.layout is torch.strided and not tensor.is_neg()
 
 
 def cross_entropy(
