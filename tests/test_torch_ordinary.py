@@ -256,7 +256,7 @@ EXTRAORDINARY = {
     "torch.func": lambda z, t: torch.func.grad(lambda z: ours.cross_entropy(z, t))(z),
     "vmap": lambda z, t: torch.func.vmap(lambda z: ours.cross_entropy(z, t))(z[None]),
     "no rows": lambda z, t: ours.cross_entropy(z[:0], t[:0]),
-    "many": lambda z, t: ours.cross_entropy(torch.zeros(ordinary.MOST, 1), torch.zeros(ordinary.MOST, dtype=torch.int64)),
+    "many": lambda z, t: ours.cross_entropy(torch.zeros(dispatch.MOST, 1), torch.zeros(dispatch.MOST, dtype=torch.int64)),
 }
 
 

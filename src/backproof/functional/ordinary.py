@@ -13,8 +13,6 @@ from backproof.arrays import Array
 from backproof.functional.reduction import REDUCTIONS
 from backproof.kernels import dispatch, leases
 
-MOST = 1 << 22  # numbers; results of more go past the caches
-FARTHEST = 1 << 62  # labels beyond stand for something else
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
@@ -28,17 +26,17 @@ def cross_entropy(
     if type(z) is not np.ndarray or type(target) is not np.ndarray or z.ndim != 2 or (axis != -1 and axis != 1):
         return None
     dtype, shape = z.dtype, z.shape
-    ignored = -FARTHEST if ignore_index is None else ignore_index
+    ignored = -dispatch.FARTHEST if ignore_index is None else ignore_index
     if (
         (dtype is not FLOAT32 and dtype is not FLOAT64)
         or target.dtype is not INT64
         or target.shape != shape[:1]
         or not _is_plain(z)
         or not _is_plain(target)
-        or not 0 < z.size < MOST
+        or not 0 < z.size < dispatch.MOST
         or type(axis) is not int
         or type(ignored) is not int
-        or not -FARTHEST <= ignored < FARTHEST
+        or not -dispatch.FARTHEST <= ignored < dispatch.FARTHEST
         or type(reduction) is not str
         or reduction not in REDUCTIONS
         or not (out is None or (wanted and _may_take(out, z, target)))

@@ -43,6 +43,8 @@ TABLE = (
 )
 
 FEW = 512  # numbers that are added before a compiled sum has begun
+MOST = 1 << 22  # numbers that `labelled_by_address` is for: results of more take the memory of earlier ones, and go past the caches
+FARTHEST = 1 << 62  # labels beyond stand for something else
 
 _ONLY: ContextVar[str | None] = ContextVar("only", default=None)
 

@@ -17,9 +17,7 @@ from backproof.torch.derivatives import times_rows
 
 Tensor = torch.Tensor
 
-MOST = 1 << 22  # numbers; results of more take the memory of earlier ones, and go past the caches
 REDUCTIONS = ("mean", "sum", "none")
-FARTHEST = 1 << 62  # labels beyond stand for something else
 _BYTES = {torch.float32: 4, torch.float64: 8}
 
 
@@ -90,7 +88,12 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
         return None
     rows, classes = shape
     source, labels = z.data_ptr(), target.data_ptr()
-    if not 0 < rows * classes < MOST or source % item or labels % 8 or not -FARTHEST < ignore_index < FARTHEST:
+    if (
+        not 0 < rows * classes < dispatch.MOST
+        or source % item
+        or labels % 8
+        or not -dispatch.FARTHEST < ignore_index < dispatch.FARTHEST
+    ):
         return None
     kernel = dispatch.labelled_by_address()
     if kernel is None:
