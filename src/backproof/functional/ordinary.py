@@ -13,6 +13,7 @@ from backproof.arrays import Array
 from backproof.functional.reduction import REDUCTIONS
 from backproof.kernels import dispatch, leases
 
+SHARED = 1 << 17  # numbers from which on threads save more time than their calling takes
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
@@ -50,7 +51,7 @@ def cross_entropy(
     mean, added = reduction == "mean", reduction != "none"
     found = kernel(
         z.itemsize, rows, classes, z.ctypes.data, classes, 1, target.ctypes.data, ignored, mean,
-        added and rows <= dispatch.FEW, 0 if place is None else place.ctypes.data,
+        added and rows <= dispatch.FEW, 0 if place is None else place.ctypes.data, SHARED,
     )  # fmt: skip
     if found is None:
         return None

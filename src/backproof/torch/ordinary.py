@@ -17,6 +17,7 @@ from backproof.torch.derivatives import times_rows
 
 Tensor = torch.Tensor
 
+SHARED = 1 << 19  # numbers from which on threads are called; between, torch's own, still awake, are in their way and they in theirs
 REDUCTIONS = ("mean", "sum", "none")
 _BYTES = {torch.float32: 4, torch.float64: 8}
 
@@ -101,7 +102,9 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
     wanted = z.requires_grad and torch.is_grad_enabled()
     gradient = torch.empty_like(z, memory_format=torch.contiguous_format) if wanted else None
     out, mean, added = 0 if gradient is None else gradient.data_ptr(), reduction == "mean", reduction != "none"
-    value = kernel(item, rows, classes, source, *z.stride(), labels, ignore_index, mean, added and rows <= dispatch.FEW, out)
+    value = kernel(
+        item, rows, classes, source, *z.stride(), labels, ignore_index, mean, added and rows <= dispatch.FEW, out, SHARED
+    )
     if value is None:
         return None
     value = dispatch.reduced(value, mean, added)

@@ -15,7 +15,6 @@ from backproof.kernels.cpu.values import goes_past
 from backproof.kernels.rows import panel_width
 
 NO_LABEL = -(1 << 62)
-SHARED = 1 << 17  # numbers from which on threads are called: they must save more time than their calling takes
 
 
 def cross_entropy(
@@ -98,17 +97,19 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
 
 
 def labelled_by_address(
-    item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, mean: bool, added: bool, out: int
-) -> float | tuple[int, Array] | None:
+    item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, mean: bool, added: bool, out: int,
+    shared: int,
+) -> float | tuple[int, Array] | None:  # fmt: skip
     """The reduced loss of some rows; if it is not wanted (`added`) or not finite: how many labels count, and the losses. None: a
     label is no class.
 
     Without arrays: addresses of n numbers a row and of int64 labels in order, strides in numbers of `item` bytes. The gradient,
     with the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
+    `shared`: the numbers from which on threads are called.
     """
     sweep, doubles = _swept(item, n)
     work = calls.Work(doubles + LOSSES + rows + PARTS)
-    place, alone = work.address, rows * n < SHARED
+    place, alone = work.address, rows * n < shared
     answer, described, flags = place + 8 * doubles, (source, xi, xc, out, n, 1, labels), (False, mean, added and alone)
     sweep.function(sweep.like, *described, 0, 0, ignored, 0, n, answer, 0 if alone else rows, rows, *flags, place)
     value: float = work.array.item(doubles + VALUE)
