@@ -87,6 +87,7 @@ WRONG = {
     "label as large as the classes": lambda z, t: (z, np.where(t == 3, 4, t), {}),
     "label negative": lambda z, t: (z, t - 1, {}),
     "label not the ignored one": lambda z, t: (z, t - 100, {"ignore_index": -99}),
+    "label that stands for none": lambda z, t: (z, np.where(t == 3, -dispatch.FARTHEST, t), {}),
     "label wrong among many": lambda z, t: (problem(300, 500)[0], np.arange(201, 501), {}),
     "too few labels": lambda z, t: (z, t[1:], {}),
     "labels of another shape": lambda z, t: (z, t[:, None], {}),

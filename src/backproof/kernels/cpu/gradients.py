@@ -9,12 +9,10 @@ import numpy as np
 
 from backproof.arrays import Array
 from backproof.kernels.cpu import calls, general, sweeps
-from backproof.kernels.cpu.labelled import COUNTED, FACTOR, LOSSES, VALUE, WRONG, labelled_rows
+from backproof.kernels.cpu.labelled import COUNTED, FACTOR, LOSSES, NO_LABEL, VALUE, WRONG, labelled_rows
 from backproof.kernels.cpu.nearest_sum import PARTS
 from backproof.kernels.cpu.values import goes_past
 from backproof.kernels.rows import panel_width
-
-NO_LABEL = -(1 << 62)
 
 
 def cross_entropy(

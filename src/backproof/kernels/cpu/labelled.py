@@ -11,9 +11,11 @@ from typing import Any
 from backproof.kernels.compiled import compiled, get, pointer, put
 from backproof.kernels.cpu import sweeps
 from backproof.kernels.cpu.nearest_sum import nearest_sum
+from backproof.kernels.dispatch import FARTHEST
 
 _rows = compiled(inline=True)(sweeps.gradients)
 
+NO_LABEL = -FARTHEST  # what is ignored where nothing is
 VALUE, COUNTED, FACTOR, LOSSES = range(4)  # where the answer has them; after the losses come the parts of their sum
 WRONG = -1.0  # no sum of losses is negative
 
@@ -33,7 +35,7 @@ def labelled_rows(
     if answer_address != 0:
         for r in range(last):
             label = get(labels, r)
-            if label != ignored:
+            if label != ignored or ignored == NO_LABEL:
                 if label < 0 or label >= n:
                     put(answer, VALUE, WRONG)
                     return
