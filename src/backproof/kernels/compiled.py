@@ -24,6 +24,7 @@ from numba import njit, types
 from numba.core import cgutils, event
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import overload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +38,22 @@ def compiled(*, inline: bool = False) -> Callable[[F], F]:
     """
     options: dict[str, Any] = {"inline": "always" if inline else "never", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return cast("Callable[[F], F]", njit(**OPTIONS, **options))
+
+
+def by_type(choose: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
+    """A function that compiled code calls, and that is another one (what `choose` returns) for each type of its first argument."""
+
+    def chosen(like: Any, *rest: Any) -> Any:
+        raise NotImplementedError
+
+    options: Any = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+    @overload(chosen, strict=False, jit_options=options)
+    def implementation(like: Any, *rest: Any) -> Any:
+        function = choose(types.unliteral(like))
+        return lambda like, *rest: function(like, *rest)
+
+    return chosen
 
 
 class _Announcement(event.Listener):

@@ -58,13 +58,14 @@ def _looked_up(builder: Any, vector: Any, shifted: Any) -> Any:
     return builder.bitcast(builder.call(function, [first, shifted, second]), whole)
 
 
-def _has_fused() -> bool:
+def has_fused() -> bool:
+    """Whether the processor has fused products."""
     return bool(llvm.get_host_cpu_features().get("fma")) or llvm.get_process_triple().startswith(("aarch64", "arm64"))
 
 
 def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, rounded once where the processor can."""
-    if not _has_fused():
+    if not has_fused():
         return builder.fadd(builder.fmul(a, b), c)
     name = f"llvm.fma.v{a.type.count}f{64 if a.type.element == ir.DoubleType() else 32}"
     kind = ir.FunctionType(a.type, [a.type] * 3)
@@ -85,15 +86,16 @@ def _in_step(builder: Any, parts: list[Any]) -> list[Any]:
     return [builder.extract_value(done, i) for i in range(len(parts))]
 
 
-def _split(builder: Any, row: Any) -> list[Any]:
+def split(builder: Any, row: Any) -> list[Any]:
     """The row in pieces that fit a register."""
-    lanes = vector_bytes() // 8
+    lanes = vector_bytes() // (4 if row.type.element == ir.FloatType() else 8)
     undefined = ir.Constant(row.type, ir.Undefined)
     pick = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(i, i + lanes))) for i in range(0, row.type.count, lanes)]
     return [builder.shuffle_vector(row, undefined, each) for each in pick]
 
 
-def _join(builder: Any, parts: list[Any]) -> Any:
+def join(builder: Any, parts: list[Any]) -> Any:
+    """The row of the pieces."""
     while len(parts) > 1:
         lanes = parts[0].type.count
         both = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), list(range(2 * lanes)))
@@ -113,10 +115,10 @@ def reduced(typingctx: Any, like: Any, x: Any, top: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         double = is_double_type(sig.args[0])
-        vector = _split(builder, args[2])[0].type
+        vector = split(builder, args[2])[0].type
         least, zero = constant(vector, DEEPEST if double else LOWEST), constant(vector, 0.0)
         parts: tuple[list[Any], list[Any]] = ([], [])
-        for x, top in zip(_split(builder, args[1]), _split(builder, args[2]), strict=True):
+        for x, top in zip(split(builder, args[1]), split(builder, args[2]), strict=True):
             d, c = builder.fsub(x, top), zero
             below = builder.fcmp_ordered(">", least, d)
             if double:
@@ -137,7 +139,7 @@ def reduced(typingctx: Any, like: Any, x: Any, top: Any) -> Any:
                 r = fused(builder, k, constant(vector, -LN2 / steps), d)
             parts[0].append(r)
             parts[1].append(shifted)
-        return context.make_tuple(builder, sig.return_type, [_join(builder, part) for part in parts])
+        return context.make_tuple(builder, sig.return_type, [join(builder, part) for part in parts])
 
     return types.UniTuple(x, 2)(like, x, top), codegen
 
@@ -150,7 +152,7 @@ def powers(typingctx: Any, like: Any, r: Any, shifted: Any) -> Any:
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rs, shifts = (_split(builder, row) for row in args[1:])
+        rs, shifts = (split(builder, row) for row in args[1:])
         vector, double = rs[0].type, is_double_type(sig.args[0])
         whole = integers(vector)
 
@@ -181,7 +183,7 @@ def powers(typingctx: Any, like: Any, r: Any, shifted: Any) -> Any:
                 # chosen, not multiplied by 1: a product next to a sum might be fused with it, here and not there
                 e = builder.select(deep, builder.fmul(e, number(2.0**-128)), e)
             es.append(e)
-        return _join(builder, es)
+        return join(builder, es)
 
     return r(like, r, r), codegen
 
@@ -200,16 +202,18 @@ LOG_SERIES = (
 
 
 @intrinsic
-def log1p(typingctx: Any, s: Any) -> Any:
+def log1p(typingctx: Any, like: Any, s: Any) -> Any:
     """log(1 + s) for a row of finite s >= 0, to less than one unit in the last place: the way of Sun's fdlibm (1993).
 
     u = 1 + s rounded, c the rest; u = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), f = s where k = 0. With g = f / (2 + f),
-    log(1 + f) = f - f^2/2 + g (f^2/2 + R(g^2)); k ln 2 in two parts and c / u are added to the small terms.
+    log(1 + f) = f - f^2/2 + g (f^2/2 + R(g^2)); k ln 2 in two parts and c / u are added to the small terms. Single precision has
+    no use for c: where k is not 0, it is 2^-52 of the result.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         parts = []
-        for s in _split(builder, args[0]):
+        double = is_double_type(sig.args[0])
+        for s in split(builder, args[1]):
             vector = s.type
             whole = integers(vector)
 
@@ -231,7 +235,7 @@ def log1p(typingctx: Any, s: Any) -> Any:
             f = builder.fsub(builder.select(above, builder.fmul(m, number(0.5)), m), number(1.0))
             whole_one = builder.fcmp_ordered("==", k, number(0.0))
             f = builder.select(whole_one, s, f)
-            c = builder.select(whole_one, number(0.0), builder.fdiv(c, u))
+            c = builder.select(whole_one, number(0.0), builder.fdiv(c, u)) if double else number(0.0)
             half = builder.fmul(builder.fmul(f, f), number(0.5))
             g = builder.fdiv(f, builder.fadd(f, number(2.0)))
             g2 = builder.fmul(g, g)
@@ -241,6 +245,6 @@ def log1p(typingctx: Any, s: Any) -> Any:
             series = fused(builder, series, g2, half)
             small = fused(builder, g, series, fused(builder, k, number(LN2_LOW), c))
             parts.append(fused(builder, k, number(LN2_HIGH), builder.fsub(f, builder.fsub(half, small))))
-        return _join(builder, parts)
+        return join(builder, parts)
 
-    return s(s), codegen
+    return s(like, s), codegen

@@ -73,7 +73,7 @@ def value_rows(
         elif is_double(like):
             put(target, 0, rounded_sum(here, s, s_low))
         else:
-            put(target, 0, here + total(log1p(every(like, s))) / lanes_of(like))
+            put(target, 0, here + total(log1p(like, every(like, s))) / lanes_of(like))
 
 
 @compiled()
@@ -118,7 +118,7 @@ def gradient_rows(
             if waiting and label_before >= 0:
                 put(target_before, label_before, slope)
             waiting = False
-            put(losses, r, total(log1p(every(like, s))) / lanes_of(like) - (z - here))
+            put(losses, r, total(log1p(like, every(like, s))) / lanes_of(like) - (z - here))
             if write and weight != 0.0:
                 share, rest = share_of_row(like, weight, s)
                 at_label = get(e, label) if keep else total(exponentials(like, every(like, z), every(like, here))) / lanes_of(like)

@@ -24,7 +24,8 @@ def constant(vector: Any, number: float) -> Any:
 
 
 def integers(vector: Any) -> Any:
-    return ir.VectorType(ir.IntType(64), vector.count)
+    """The type of a vector's bits as integers."""
+    return ir.VectorType(ir.IntType(32 if vector.element == ir.FloatType() else 64), vector.count)
 
 
 def is_double_type(kind: Any) -> bool:

@@ -111,7 +111,7 @@ def logs(like: Any, x: Any, tops: Any, log_sum: Any) -> Any:
 @compiled()
 def write_logs(like: Any, x: Any, n: int, top: float, s: float, out: Any) -> None:
     width = lanes_of(like)
-    tops, log_sum = every(like, top), log1p(every(like, s))
+    tops, log_sum = every(like, top), log1p(like, every(like, s))
     last = logs(like, wide(load(x, n - width)), tops, log_sum)
     for i in range(0, n - width + 1, width):
         store(out, i, logs(like, wide(load(x, i)), tops, log_sum))

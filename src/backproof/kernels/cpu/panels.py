@@ -21,8 +21,8 @@ from backproof.kernels.cpu.long_rows import logs
 from backproof.kernels.cpu.quotient import label_slope, scaled, shares
 from backproof.kernels.rows import load, load_wide, store, transpose, where_greater, wide
 
-TOP, OTHERS, LOW, LOG, STRANGE, WEIGHT, LABEL, SECOND, COUNT, FINE, REST = range(11)
-FOUND = 11
+TOP, OTHERS, LOW, LOG, STRANGE, WEIGHT, LABEL, SECOND, COUNT, FINE, REST, KEPT = range(12)
+FOUND = 12
 
 
 @compiled()
@@ -121,7 +121,7 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, log: bool) -> None:
     store(found, TOP * width, tops)
     store(found, OTHERS * width, others)
     if log:
-        store(found, LOG * width, log1p(others))
+        store(found, LOG * width, log1p(like, others))
     store(found, STRANGE * width, wide(lost))
 
 

@@ -84,6 +84,16 @@ def half_of(typingctx: Any, array: Any, place: Any) -> Any:
 
 
 @intrinsic
+def every_half(typingctx: Any, like: Any, number: Any) -> Any:
+    """The number, rounded to T, in every lane of half a row."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return spread(builder, context.cast(builder, args[1], types.float64, sig.args[0]), sig.return_type.vector)
+
+    return Row(like, panel_width(like.bitwidth // 8) // 2)(like, types.float64), codegen
+
+
+@intrinsic
 def register_of(typingctx: Any, array: Any, place: Any) -> Any:
     """array[place] in every lane of a register, in double precision."""
     to = Row(types.float64, _part(array, 4).lanes)

@@ -15,10 +15,12 @@ from typing import Any
 
 from backproof.kernels.compiled import compiled, pointer
 from backproof.kernels.cpu.copies import gather, scatter
-from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
+from backproof.kernels.cpu.in_turn import KEPT
 from backproof.kernels.cpu.lanes import at, lanes_of
 from backproof.kernels.cpu.limits import LOGSUMEXP
-from backproof.kernels.cpu.panels import FOUND, panel_of_gradients, panel_of_values
+from backproof.kernels.cpu.panels import FOUND
+from backproof.kernels.cpu.panels_in_two_words import gradients_panel_of, values_panel_of
+from backproof.kernels.cpu.rows_in_two_words import gradient_rows_of, value_rows_of
 
 PANEL = 256  # classes of a row that fit a panel in the first cache
 SHORT = 32  # classes below which rows that stand side by side are as well in a panel
@@ -62,7 +64,7 @@ def values(
     if n <= PANEL and not (beside and n >= width and n >= SHORT):
         for r in range(first, last, width):
             count = min(width, last - r)
-            panel_of_values(
+            values_panel_of(
                 like, kind, x, r, count, inner, xo, xi, xc, n, out, oo, oi, oc, weights, weighted, buffer, e, found
             )  # fmt: skip
         return
@@ -71,7 +73,7 @@ def values(
         count = min(many, last - r)
         if not beside:
             gather(like, x, r, count, inner, xo, xi, xc, n, buffer)
-        value_rows(
+        value_rows_of(
             like, kind, x if beside else buffer, inner if beside else ONE_RUN, xo, xi if beside else n,
             out if beside else at(out, r) if kind == LOGSUMEXP else buffer, inner if beside and kind != LOGSUMEXP else ONE_RUN,
             oo, 1 if kind == LOGSUMEXP else oi if beside else n, weights if beside else at(weights, r), weighted, n,
@@ -98,7 +100,7 @@ def gradients(
     beside = xc == 1 and (oc == 1 or not write)
     if n <= PANEL and not (n >= width and beside and n >= SHORT):
         for r in range(first, last, width):
-            panel_of_gradients(
+            gradients_panel_of(
                 like, x, r, min(width, last - r), xi, xc, n, out, oi, oc, write, labels, weights, weighted, weights_step,
                 ignored, losses, buffer, e, found,
             )  # fmt: skip
@@ -108,7 +110,7 @@ def gradients(
         count = min(many, last - r)
         if not beside:
             gather(like, x, r, count, ONE_RUN, 0, xi, xc, n, buffer)
-        gradient_rows(
+        gradient_rows_of(
             like, at(x, r * xi) if beside else buffer, xi if beside else n, at(out, r * oi) if beside else buffer,
             oi if beside else n, write, at(labels, r), at(weights, r * weights_step), weighted, weights_step, ignored,
             at(losses, r), n, count, past, e,

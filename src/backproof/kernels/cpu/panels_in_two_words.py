@@ -1,0 +1,194 @@
+"""panels.py for single precision and vectors of 256 bits: exponentials in two words, with the bits of rows_in_two_words.py.
+
+Lanes that do not fit go by panels.py, all of them together, which leaves the results of the others where they are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backproof.kernels.compiled import address, by_type, compiled, get, pointer, put
+from backproof.kernels.cpu.exponential import log1p
+from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, larger
+from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX
+from backproof.kernels.cpu.long_rows import logs
+from backproof.kernels.cpu.panels import KEPT, fill, offset_of, panel_of_gradients, panel_of_values, pour
+from backproof.kernels.cpu.quotient import label_slope
+from backproof.kernels.cpu.registers import lanes_greater
+from backproof.kernels.cpu.rows_in_two_words import LIGHTEST
+from backproof.kernels.cpu.single_row import narrow
+from backproof.kernels.cpu.two_words import (
+    FARTHEST,
+    farthest,
+    in_two_words,
+    misfits,
+    powers_in_words,
+    reduced_words,
+    shift_for,
+    times_share,
+    two_words_for,
+)
+from backproof.kernels.cpu.word_sums import FIRST, SECOND, SURE, THIRD, add_words, added, difference, units
+from backproof.kernels.rows import load, load_wide, magnitude, store, wide
+
+TOP, OTHERS, LOG, WHOLE, WEIGHT, SHARE = range(6)
+
+
+@compiled(inline=True)
+def sums_of(n: int, e: Any, width: int, constants: Any, nothing: Any, fine: bool) -> Any:
+    """The three sums; `fine` is a constant to the compiler."""
+    sums = (nothing, nothing, nothing)
+    for c in range(n):
+        sums = add_words(sums, constants, load(e, 2 * c * width), load(e, (2 * c + 1) * width), fine)
+    return sums
+
+
+@compiled()
+def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> int:
+    """What is found for each lane; the lanes that do not fit, as the bits of a number."""
+    width = lanes_of(like)
+    top, nothing = load(panel, 0), every_narrow(like, 0.0)
+    for c in range(1, n):
+        top = larger(load(panel, c * width), top)
+    shift = shift_for(top)
+    constants = (every_narrow(like, FIRST), every_narrow(like, SECOND), every_narrow(like, THIRD))
+    r, rest, power, reach = reduced_words(load(panel, 0), shift)
+    reach = farthest(nothing, reach)
+    for c in range(n):
+        high, low = powers_in_words(r, rest, power)
+        r, rest, power, shifted = reduced_words(load(panel, min(c + 1, n - 1) * width), shift)
+        reach = farthest(reach, shifted)
+        store(e, 2 * c * width, high)
+        store(e, (2 * c + 1) * width, low)
+    sums = sums_of(n, e, width, constants, nothing, True) if fine else sums_of(n, e, width, constants, nothing, False)
+    high, low, _ = in_two_words(top, shift)
+    one = add_words((nothing, nothing, nothing), constants, high, low, fine)
+    ones = difference(units(sums[0], constants[0], n), units(one[0], constants[0], 1))
+    seconds = difference(units(sums[1], constants[1], n), units(one[1], constants[1], 1))
+    thirds, largest = every(like, 0.0), wide(high) + wide(low)
+    wrong = misfits(reach) | ~np.int64(lanes_greater(every_narrow(like, FARTHEST), magnitude(top)))
+    if fine:
+        thirds = difference(units(sums[2], constants[2], n), units(one[2], constants[2], 1))
+    others = added(ones, seconds, thirds)
+    if fine:
+        wrong |= np.int64(lanes_greater(largest * (n * SURE), others))
+        store(found, OTHERS * width, others)
+        store(found, LOG * width, log1p(like, others / largest))
+    store(found, TOP * width, wide(top))
+    store(found, WHOLE * width, others + largest)
+    return wrong
+
+
+@compiled(inline=True)
+def write_panel(like: Any, n: int, e: Any, found: Any, made: Any) -> None:
+    """Each lane's exponentials times its share: its weight / (their sum), which is left in `found`."""
+    width = lanes_of(like)
+    share = load_wide(found, WEIGHT * width, made) / load_wide(found, WHOLE * width, made)
+    store(found, SHARE * width, share)
+    shares = narrow(like, share)
+    rests = narrow(like, share - wide(shares))
+    for c in range(n):
+        store(made, c * width, times_share(load(e, 2 * c * width), load(e, (2 * c + 1) * width), shares, rests))
+
+
+@compiled()
+def panel_of_values_in_two_words(
+    like: Any, kind: int, x: Any, first: int, count: int, inner: int, xo: int, xi: int, xc: int, n: int,
+    out: Any, oo: int, oi: int, oc: int, weights: Any, weighted: bool, panel: Any, work: Any, found: Any,
+) -> None:  # fmt: skip
+    """panels.panel_of_values."""
+    width = lanes_of(like)
+    made, e = at(panel, 2 * n * width), pointer(address(work), like)
+    fill(like, x, first, count, inner, xo, xi, xc, n, panel)
+    wrong = study(like, panel, n, e, found, kind != SOFTMAX)
+    if kind == LOGSUMEXP:
+        for lane in range(count):
+            put(made, lane, get(found, TOP * width + lane) + get(found, LOG * width + lane))
+    elif kind == SOFTMAX:
+        for lane in range(width):
+            weight = get(weights, first + lane) if weighted and lane < count else 1.0
+            put(found, WEIGHT * width + lane, weight)
+            if not abs(weight) >= n * LIGHTEST:
+                wrong |= 1 << lane
+        write_panel(like, n, e, found, made)
+    else:
+        tops, log_sum = load_wide(found, TOP * width, panel), load_wide(found, LOG * width, panel)
+        for c in range(n):
+            store(made, c * width, logs(like, wide(load(panel, c * width)), tops, log_sum))
+    wrong &= (1 << count) - 1
+    if wrong != 0:
+        panel_of_values(like, kind, x, first, count, inner, xo, xi, xc, n, out, oo, oi, oc, weights, weighted, panel, work, found)
+    if kind == LOGSUMEXP:
+        for lane in range(count):
+            if wrong >> lane & 1 == 0:
+                put(out, first + lane, get(made, lane))
+    elif wrong == 0:
+        pour(like, made, out, first, count, inner, oo, oi, oc, n)
+    else:
+        pour_some(made, out, wrong, first, count, inner, oo, oi, oc, n, width)
+
+
+@compiled()
+def pour_some(
+    made: Any, out: Any, wrong: int, first: int, count: int, inner: int, oo: int, oi: int, oc: int, n: int, width: int
+) -> None:
+    for lane in range(count):
+        if wrong >> lane & 1 == 0:
+            begin = offset_of(first + lane, inner, oo, oi)
+            for c in range(n):
+                put(out, begin + c * oc, get(made, c * width + lane))
+
+
+@compiled()
+def panel_of_gradients_in_two_words(
+    like: Any, x: Any, first: int, count: int, xi: int, xc: int, n: int, out: Any, oi: int, oc: int, write: bool,
+    labels: Any, weights: Any, weighted: bool, weights_step: int, ignored: int, losses: Any, panel: Any, work: Any, found: Any,
+) -> None:  # fmt: skip
+    """panels.panel_of_gradients."""
+    width = lanes_of(like)
+    made, e = at(panel, 2 * n * width), pointer(address(work), like)
+    fill(like, x, first, count, 1 << 62, 0, xi, xc, n, panel)
+    wrong = study(like, panel, n, e, found, True)
+    for lane in range(count, width):
+        put(found, WEIGHT * width + lane, 0.0)
+    for lane in range(count):
+        y = get(labels, first + lane)
+        weight = get(weights, (first + lane) * weights_step) if weighted else 1.0
+        if y == ignored:
+            put(found, KEPT * width + lane, 0.0)
+            put(found, WEIGHT * width + lane, 0.0)
+        else:
+            d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
+            put(found, KEPT * width + lane, get(found, LOG * width + lane) - d)
+            put(found, WEIGHT * width + lane, weight)
+            if weight != 0.0 and not abs(weight) >= n * LIGHTEST:
+                wrong |= 1 << lane
+    if write:
+        write_panel(like, n, e, found, made)
+        for lane in range(count):
+            y, weight = get(labels, first + lane), get(found, WEIGHT * width + lane)
+            if weight != 0.0:
+                place = 2 * y * width + lane
+                at_label = np.float64(get(e, place)) + np.float64(get(e, place + width))
+                d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
+                others, share = get(found, OTHERS * width + lane), get(found, SHARE * width + lane)
+                put(made, y * width + lane, label_slope(others, at_label, d, weight, share, 0.0))
+    wrong &= (1 << count) - 1
+    if wrong != 0:
+        panel_of_gradients(
+            like, x, first, count, xi, xc, n, out, oi, oc, write, labels, weights, weighted, weights_step, ignored, losses, panel,
+            work, found,
+        )  # fmt: skip
+    for lane in range(count):
+        if wrong >> lane & 1 == 0:
+            put(losses, first + lane, get(found, KEPT * width + lane))
+    if write and wrong == 0:
+        pour(like, made, out, first, count, 1 << 62, 0, oi, oc, n)
+    elif write:
+        pour_some(made, out, wrong, first, count, 1 << 62, 0, oi, oc, n, width)
+
+
+values_panel_of = by_type(lambda like: panel_of_values_in_two_words if two_words_for(like) else panel_of_values)
+gradients_panel_of = by_type(lambda like: panel_of_gradients_in_two_words if two_words_for(like) else panel_of_gradients)
