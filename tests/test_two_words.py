@@ -38,9 +38,15 @@ def all_kinds(classes):
     z[45, 1] = 9.0
     z[47] += 3000.0
     z[49], z[49, 1] = -85.0 + 2.0 * z[49], 0.0  # normal probabilities whose low words would be subnormal
-    for row in (23, 25, 27, 29, 45):
+    z[51, 1::3] = -1e9
+    z[53, 1::3], z[53, 0] = -np.inf, -60.0
+    z[55] -= 34.0  # the others together: some 2^-50 of the largest
+    z[55, 1] = 2.0
+    z[57] = 10.0 * z[57] - 20.0
+    for row in (23, 25, 27, 29, 45, 55):
         labels[row] = 1
     weights[[35, 37]] = 1e-30, 1e30
+    z[37, 2] = -150.0  # not nothing any more, with such a weight
     weights[39] = 0.0
     labels[[41, 43, 44]] = -100
     z[43] = np.nan

@@ -11,13 +11,14 @@ import numpy as np
 
 from backproof.kernels.compiled import address, by_type, compiled, get, pointer, put
 from backproof.kernels.cpu.exponential import log1p
-from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, larger
+from backproof.kernels.cpu.fitting import MASKED, reduced, weight_fits
+from backproof.kernels.cpu.integers import add_bits, fixed_points
+from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, larger, smaller
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX
 from backproof.kernels.cpu.long_rows import logs
 from backproof.kernels.cpu.panels import KEPT, fill, offset_of, panel_of_gradients, panel_of_values, pour
 from backproof.kernels.cpu.quotient import label_slope
 from backproof.kernels.cpu.registers import lanes_greater
-from backproof.kernels.cpu.rows_in_two_words import LIGHTEST
 from backproof.kernels.cpu.single_row import narrow
 from backproof.kernels.cpu.two_words import (
     FARTHEST,
@@ -25,15 +26,28 @@ from backproof.kernels.cpu.two_words import (
     in_two_words,
     misfits,
     powers_in_words,
-    reduced_words,
     shift_for,
     times_share,
     two_words_for,
 )
-from backproof.kernels.cpu.word_sums import FIRST, SECOND, SURE, THIRD, add_words, added, difference, units
-from backproof.kernels.rows import load, load_wide, magnitude, store, wide
+from backproof.kernels.cpu.word_sums import FIRST, SECOND, SURE, SURE_AGAIN, THIRD, add_words, added, difference, units
+from backproof.kernels.rows import load, load_wide, magnitude, store, where_equal, where_greater, wide
 
 TOP, OTHERS, LOG, WHOLE, WEIGHT, SHARE = range(6)
+
+
+@compiled(inline=True)
+def exponentials_of(panel: Any, n: int, e: Any, width: int, tops: Any, bound: Any, shift: Any, nothing: Any, masked: bool) -> Any:
+    """The exponentials to e, a row of high words and a row of low ones; how far they reach. `masked`: a constant."""
+    r, rest, power, shifted = reduced(load(panel, 0), tops, bound, nothing, shift, masked)
+    reach = farthest(nothing, shifted)
+    for c in range(n):
+        high, low = powers_in_words(r, rest, power)
+        r, rest, power, shifted = reduced(load(panel, min(c + 1, n - 1) * width), tops, bound, nothing, shift, masked)
+        reach = farthest(reach, shifted)
+        store(e, 2 * c * width, high)
+        store(e, (2 * c + 1) * width, low)
+    return reach
 
 
 @compiled(inline=True)
@@ -46,39 +60,53 @@ def sums_of(n: int, e: Any, width: int, constants: Any, nothing: Any, fine: bool
 
 
 @compiled()
-def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> int:
-    """What is found for each lane; the lanes that do not fit, as the bits of a number."""
-    width = lanes_of(like)
-    top, nothing = load(panel, 0), every_narrow(like, 0.0)
-    for c in range(1, n):
-        top = larger(load(panel, c * width), top)
-    shift = shift_for(top)
-    constants = (every_narrow(like, FIRST), every_narrow(like, SECOND), every_narrow(like, THIRD))
-    r, rest, power, reach = reduced_words(load(panel, 0), shift)
-    reach = farthest(nothing, reach)
+def others_alone(n: int, e: Any, width: int, largest: Any, bound: Any, nothing: Any) -> Any:
+    """overlapped_words.others_alone lane by lane."""
+    high, _ = fixed_points(bound)
+    count = nothing
     for c in range(n):
-        high, low = powers_in_words(r, rest, power)
-        r, rest, power, shifted = reduced_words(load(panel, min(c + 1, n - 1) * width), shift)
-        reach = farthest(reach, shifted)
-        store(e, 2 * c * width, high)
-        store(e, (2 * c + 1) * width, low)
+        row = wide(load(e, 2 * c * width)) + wide(load(e, (2 * c + 1) * width))
+        count = add_bits(count, where_equal(row, largest, nothing, row) + high)
+    return difference(units(count, high, n), nothing) * (high * 2.0**-52)
+
+
+@compiled()
+def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> tuple[Any, Any]:
+    """What is found for each lane; the lanes that do not fit, and those that are masked, as the bits of numbers."""
+    width = lanes_of(like)
+    top = low_end = load(panel, 0)
+    nothing, none = every_narrow(like, 0.0), every(like, 0.0)
+    for c in range(1, n):
+        row = load(panel, c * width)
+        top, low_end = larger(row, top), smaller(row, low_end)
+    shift, bound = shift_for(top), narrow(like, wide(top) - MASKED)
+    masked = np.int64(lanes_greater(bound, low_end))
+    if masked != 0:
+        reach = exponentials_of(panel, n, e, width, top, bound, shift, nothing, True)
+    else:
+        reach = exponentials_of(panel, n, e, width, top, bound, shift, nothing, False)
+    constants = (every_narrow(like, FIRST), every_narrow(like, SECOND), every_narrow(like, THIRD))
     sums = sums_of(n, e, width, constants, nothing, True) if fine else sums_of(n, e, width, constants, nothing, False)
     high, low, _ = in_two_words(top, shift)
     one = add_words((nothing, nothing, nothing), constants, high, low, fine)
     ones = difference(units(sums[0], constants[0], n), units(one[0], constants[0], 1))
     seconds = difference(units(sums[1], constants[1], n), units(one[1], constants[1], 1))
-    thirds, largest = every(like, 0.0), wide(high) + wide(low)
+    thirds, largest = none, wide(high) + wide(low)
     wrong = misfits(reach) | ~np.int64(lanes_greater(every_narrow(like, FARTHEST), magnitude(top)))
     if fine:
         thirds = difference(units(sums[2], constants[2], n), units(one[2], constants[2], 1))
     others = added(ones, seconds, thirds)
     if fine:
-        wrong |= np.int64(lanes_greater(largest * (n * SURE), others))
+        sure = largest * (n * SURE)
+        if lanes_greater(sure, others) != 0:
+            least = largest * (n * SURE_AGAIN)
+            others = where_greater(sure, others, others_alone(n, e, width, largest, larger(others, least), none), others)
+            wrong |= np.int64(lanes_greater(least, others))
         store(found, OTHERS * width, others)
         store(found, LOG * width, log1p(like, others / largest))
     store(found, TOP * width, wide(top))
     store(found, WHOLE * width, others + largest)
-    return wrong
+    return wrong, masked
 
 
 @compiled(inline=True)
@@ -102,7 +130,7 @@ def panel_of_values_in_two_words(
     width = lanes_of(like)
     made, e = at(panel, 2 * n * width), pointer(address(work), like)
     fill(like, x, first, count, inner, xo, xi, xc, n, panel)
-    wrong = study(like, panel, n, e, found, kind != SOFTMAX)
+    wrong, masked = study(like, panel, n, e, found, kind != SOFTMAX)
     if kind == LOGSUMEXP:
         for lane in range(count):
             put(made, lane, get(found, TOP * width + lane) + get(found, LOG * width + lane))
@@ -110,7 +138,7 @@ def panel_of_values_in_two_words(
         for lane in range(width):
             weight = get(weights, first + lane) if weighted and lane < count else 1.0
             put(found, WEIGHT * width + lane, weight)
-            if not abs(weight) >= n * LIGHTEST:
+            if not weight_fits(weight, masked >> lane & 1 != 0, n):
                 wrong |= 1 << lane
         write_panel(like, n, e, found, made)
     else:
@@ -150,7 +178,7 @@ def panel_of_gradients_in_two_words(
     width = lanes_of(like)
     made, e = at(panel, 2 * n * width), pointer(address(work), like)
     fill(like, x, first, count, 1 << 62, 0, xi, xc, n, panel)
-    wrong = study(like, panel, n, e, found, True)
+    wrong, masked = study(like, panel, n, e, found, True)
     for lane in range(count, width):
         put(found, WEIGHT * width + lane, 0.0)
     for lane in range(count):
@@ -163,7 +191,7 @@ def panel_of_gradients_in_two_words(
             d = np.float64(get(panel, y * width + lane)) - get(found, TOP * width + lane)
             put(found, KEPT * width + lane, get(found, LOG * width + lane) - d)
             put(found, WEIGHT * width + lane, weight)
-            if weight != 0.0 and not abs(weight) >= n * LIGHTEST:
+            if weight != 0.0 and not weight_fits(weight, masked >> lane & 1 != 0, n):
                 wrong |= 1 << lane
     if write:
         write_panel(like, n, e, found, made)

@@ -94,6 +94,16 @@ def every_half(typingctx: Any, like: Any, number: Any) -> Any:
 
 
 @intrinsic
+def same_in(typingctx: Any, row: Any, number: Any) -> Any:
+    """The number in every lane of a row like this."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return spread(builder, args[1], args[0].type)
+
+    return row(row, row.dtype), codegen
+
+
+@intrinsic
 def register_of(typingctx: Any, array: Any, place: Any) -> Any:
     """array[place] in every lane of a register, in double precision."""
     to = Row(types.float64, _part(array, 4).lanes)

@@ -13,7 +13,7 @@ The largest r is ln(2)/8, hence r^3/6 and q < 2^-13. What is left out, T q rest,
 20: some 2^-12 of a unit in the last place of the result.
 
 That holds for |x| < FARTHEST, and low is no subnormal number up to 2^-72 of the largest exponential. Rows that have anything else
-(logits far apart, masks, nan) are `misfits`; double precision takes them, row by row, whatever stands beside them.
+are `misfits`; double precision takes them, row by row, whatever stands beside them.
 """
 # mypy: disable-error-code="import-untyped, no-untyped-call"
 

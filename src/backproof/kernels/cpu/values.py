@@ -12,7 +12,7 @@ from backproof.kernels.cpu.refined import refined
 from backproof.kernels.rows import panel_width, vector_bytes
 
 LARGE = 16 << 20  # bytes of output that the caches would not hold until they are read
-ERROR = {4: 2.0**-37, 8: 1.1 * 2.0**-53}  # of an exponential, by the bytes of a number
+ERROR = {4: 2.0**-34, 8: 1.1 * 2.0**-53}  # of an exponential and of its share in a sum, by the bytes of a number
 LONG = 256  # classes of a row from which on a line of the cache is seldom written in two parts
 
 

@@ -6,7 +6,8 @@ additions and one more keep within 32 bits. The largest exponential is among the
 exact.
 
 Softmax needs the sum beside the largest, and for FEW classes two sums are enough: n 2^-43 of it. The sum of the others alone has an
-error of n 2^-66 of the largest: less than 2^-34 of it where it is SURE n of the largest, or more.
+error of n 2^-66 of the largest: less than 2^-34 of it where it is SURE n of the largest, or more. Of more confident rows it is
+formed once again, without the largest, in double precision.
 """
 # mypy: disable-error-code="import-untyped, no-untyped-call"
 
@@ -27,7 +28,7 @@ COUNT = 256
 FIRST, SECOND, THIRD = 2.0**42, 1.5 * 2.0**21, 1.5 * 2.0**-1
 TO_SECOND, TO_THIRD, UNIT = 2.0**21, 2.0**22, 2.0**-24  # units of the next kind in one of this; the last unit
 FEW = 1024
-SURE = 2.0**-32
+SURE, SURE_AGAIN = 2.0**-32, 2.0**-62  # the latter for sums in double precision
 
 
 @compiled(inline=True)
@@ -50,7 +51,8 @@ def _units(total: bool, doc: str) -> Any:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             whole = integers(args[0].type)
-            times = spread(builder, builder.trunc(args[2], ir.IntType(32)), whole)
+            times = args[2] if whole.element.width == 64 else builder.trunc(args[2], whole.element)
+            times = spread(builder, times, whole)
             left = builder.sub(builder.bitcast(args[0], whole), builder.mul(times, builder.bitcast(args[1], whole)))
             if not total:
                 return builder.bitcast(left, args[0].type)
