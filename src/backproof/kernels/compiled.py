@@ -31,12 +31,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
-def compiled(*, inline: bool = False) -> Callable[[F], F]:
+def compiled(*, inline: bool = False, late: bool = False) -> Callable[[F], F]:
     """Compile a part of an entry point.
 
     The compiler works through a function again with each one that calls it, however deep: a part with one caller may be `inline`.
+    One that many call with constants becomes part of them `late`, by LLVM: Numba takes seconds for it.
     """
     options: dict[str, Any] = {"inline": "always" if inline else "never", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    if late:
+        options["forceinline"] = True
     return cast("Callable[[F], F]", njit(**OPTIONS, **options))
 
 

@@ -22,7 +22,7 @@ TOO_FAR = 50.5  # a little more than 2^-72 of the largest
 LIGHTEST = 2.0**-40  # times n: a weight with which no result is so small that its low word's product has too few digits
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def reduced(x: Any, tops: Any, bound: Any, nothing: Any, shift: Any, masked: bool) -> tuple[Any, Any, Any, Any]:
     """`reduced_words`; if `masked`, 2^n is 0 for what lies below the bound."""
     if not masked:
@@ -31,7 +31,7 @@ def reduced(x: Any, tops: Any, bound: Any, nothing: Any, shift: Any, masked: boo
     return r, rest, where_greater(bound, x, nothing, power), shifted
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def weight_fits(weight: float, masked: bool, n: int) -> bool:
     """Whether no result has a low word that is too small; of what is masked, whether it stays nothing."""
     return abs(weight) >= n * LIGHTEST and (abs(weight) <= 1.0 or not masked)
@@ -46,7 +46,7 @@ def may_fit(top: float, least: float, weight: float, n: int) -> bool:
     return weight == 0.0 or weight_fits(weight, masked, n)
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def ends(high: Any, low: Any) -> tuple[float, float]:
     """The largest lane of the one, the smallest of the other."""
     return np.float64(two_largest(high, high)[0]), -np.float64(two_largest(-1.0 * low, -1.0 * low)[0])

@@ -26,13 +26,13 @@ PART = 256  # numbers whose exponentials lie in the first cache until they are s
 SOON = 1024  # numbers that are asked for before they are needed
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def kept(e: Any, i: int, lanes: int) -> tuple[Any, Any]:
     """The exponentials of the logits from i on, a multiple of `lanes`: high words, then low ones, then the next."""
     return load_half(e, 2 * i), load_half(e, 2 * i + lanes)
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def keep(e: Any, i: int, lanes: int, high: Any, low: Any) -> None:
     store_half(e, 2 * i, high)
     store_half(e, 2 * i + lanes, low)
@@ -60,7 +60,7 @@ def write_row(like: Any, e: Any, n: int, share: float, out: Any) -> None:
         store_half(out, i, times_share(high, low, shares, rests))
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def first_part(
     before: Any, x: Any, e: Any, following: Any, start: int, stop: int, last: int, lanes: int, tops: Any, bound: Any, nothing: Any,
     shift: Any, masked: bool,
@@ -79,7 +79,7 @@ def first_part(
     return (r, rest, power), reach, high_end, low_end
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def second_part(
     sums: Any, constants: Any, fine: bool, e: Any, start: int, stop: int, lanes: int, before: Any, shares: Any, rests: Any,
     out: Any, write: bool,

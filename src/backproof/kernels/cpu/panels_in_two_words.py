@@ -36,7 +36,7 @@ from backproof.kernels.rows import load, load_wide, magnitude, store, where_equa
 TOP, OTHERS, LOG, WHOLE, WEIGHT, SHARE = range(6)
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def exponentials_of(panel: Any, n: int, e: Any, width: int, tops: Any, bound: Any, shift: Any, nothing: Any, masked: bool) -> Any:
     """The exponentials to e, a row of high words and a row of low ones; how far they reach. `masked`: a constant."""
     r, rest, power, shifted = reduced(load(panel, 0), tops, bound, nothing, shift, masked)
@@ -50,7 +50,7 @@ def exponentials_of(panel: Any, n: int, e: Any, width: int, tops: Any, bound: An
     return reach
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def sums_of(n: int, e: Any, width: int, constants: Any, nothing: Any, fine: bool) -> Any:
     """The three sums; `fine` is a constant to the compiler."""
     sums = (nothing, nothing, nothing)
@@ -109,7 +109,7 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> tupl
     return wrong, masked
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def write_panel(like: Any, n: int, e: Any, found: Any, made: Any) -> None:
     """Each lane's exponentials times its share: its weight / (their sum), which is left in `found`."""
     width = lanes_of(like)

@@ -137,7 +137,7 @@ def powers_in_words(typingctx: Any, r: Any, rest: Any, power: Any) -> Any:
     return types.UniTuple(r, 2)(r, r, r), codegen
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def in_two_words(x: Any, shift: Any) -> tuple[Any, Any, Any]:
     """high, low, and the shifted n."""
     r, rest, power, shifted = reduced_words(x, shift)

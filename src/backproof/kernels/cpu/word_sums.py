@@ -31,7 +31,7 @@ FEW = 1024
 SURE, SURE_AGAIN = 2.0**-32, 2.0**-62  # the latter for sums in double precision
 
 
-@compiled(inline=True)
+@compiled(late=True)
 def add_words(sums: Any, constants: Any, high: Any, low: Any, fine: bool) -> Any:
     """The three `sums` and one row more, the constants being FIRST, SECOND and THIRD in every lane; the third sum if `fine`."""
     near = high + low
