@@ -83,9 +83,14 @@ def _is_one(u: Tensor) -> bool:
     if u.ndim or not u.is_cpu:
         return False
     try:
-        return u.item() == 1 and forward_ad.unpack_dual(u).tangent is None
+        return u.item() == 1 and not _moves_along(u)
     except RuntimeError:  # one of many upstream gradients that vmap stands for
         return False
+
+
+def _moves_along(u: Tensor) -> bool:
+    """Whether u has a tangent: outside forward mode, where torch tells, nothing has."""
+    return getattr(forward_ad, "_current_level", 0) >= 0 and forward_ad.unpack_dual(u).tangent is not None
 
 
 def _graph_is_kept() -> bool:
