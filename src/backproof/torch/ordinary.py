@@ -100,7 +100,7 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
     if kernel is None:
         return None
     wanted = z.requires_grad and torch.is_grad_enabled()
-    gradient = (torch.empty_like(z) if z.is_contiguous() else z.new_empty(shape)) if wanted else None
+    gradient = torch.empty_like(z, memory_format=torch.contiguous_format) if wanted else None
     out, mean, added = 0 if gradient is None else gradient.data_ptr(), reduction == "mean", reduction != "none"
     value = kernel(
         item, rows, classes, source, *z.stride(), labels, ignore_index, mean, added and rows <= dispatch.FEW, out, SHARED

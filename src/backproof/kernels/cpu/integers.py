@@ -1,4 +1,4 @@
-"""Rows of double precision numbers read as 64-bit integers, for exact_sum.py."""
+"""Rows of numbers read as integers of as many bits, for exact_sum.py and word_sums.py."""
 # mypy: disable-error-code="import-untyped, no-untyped-call"
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backproof.kernels.rows import spread
 
 @intrinsic
 def add_bits(typingctx: Any, count: Any, row: Any) -> Any:
-    """Lane by lane the sum, modulo 2^64, of what the two are as integers."""
+    """Lane by lane the sum, modulo 2^64 (or 2^32), of what the two are as integers."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         whole = integers(args[0].type)
@@ -30,10 +30,11 @@ def total_bits(typingctx: Any, count: Any) -> Any:
     """The sum of the lanes as integers, modulo 2^64."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole = integers(args[0].type)
-        kind = ir.FunctionType(ir.IntType(64), [whole])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{whole.count}i64")
-        return builder.call(function, [builder.bitcast(args[0], whole)])
+        lanes = builder.bitcast(args[0], integers(args[0].type))
+        wide = ir.VectorType(ir.IntType(64), lanes.type.count)
+        kind = ir.FunctionType(ir.IntType(64), [wide])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{wide.count}i64")
+        return builder.call(function, [lanes if lanes.type == wide else builder.sext(lanes, wide)])
 
     return types.int64(count), codegen
 

@@ -14,12 +14,12 @@ import numpy as np
 from backproof.kernels.compiled import compiled, get
 from backproof.kernels.cpu.exact_sum import fixed_point
 from backproof.kernels.cpu.fitting import MASKED, ends, reduced
-from backproof.kernels.cpu.integers import add_bits, bits, total_bits
+from backproof.kernels.cpu.integers import add_bits, total_bits
 from backproof.kernels.cpu.lanes import fetch, lanes_of, larger, last_lanes, smaller
 from backproof.kernels.cpu.registers import every_half, load_half, same_in, store_half
 from backproof.kernels.cpu.single_row import narrowed
 from backproof.kernels.cpu.two_words import farthest, in_two_words, misfits, powers_in_words, shift_for, times_share
-from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, THIRD, add_words, added, units_in_all
+from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, THIRD, add_words, added, units
 from backproof.kernels.rows import total, where_equal, wide
 
 PART = 256  # numbers whose exponentials lie in the first cache until they are summed
@@ -65,7 +65,7 @@ def first_part(
     before: Any, x: Any, e: Any, following: Any, start: int, stop: int, last: int, lanes: int, tops: Any, bound: Any, nothing: Any,
     shift: Any, masked: bool,
 ) -> Any:  # fmt: skip
-    """The exponentials of a part. Halves of them lie one register apart: what is waited for is only half as long."""
+    """The exponentials of a part, their first halves a register ahead of the second: chains half as long are waited for."""
     (r, rest, power), reach, high_end, low_end = before
     for i in range(start, stop, lanes):
         high, low = powers_in_words(r, rest, power)
@@ -114,7 +114,7 @@ def others_alone(like: Any, e: Any, n: int, largest: float, bound: float) -> flo
             row = last_lanes(row, left, nothing)
         count = add_bits(count, row + highs)
     times = (n + lanes - 1) // lanes
-    return np.float64(total_bits(count) - times * lanes * bits(high)) * (high * 2.0**-52)
+    return np.float64(total_bits(units(count, highs, times))) * (high * 2.0**-52)
 
 
 @compiled()
@@ -158,18 +158,18 @@ def three_rows(
             sums = add_words(sums, constants, last_lanes(high, left, nothing), last_lanes(low, left, nothing), fine)
             times += 1
         if times >= COUNT or stop == whole:
-            ones += units_in_all(sums[0], constants[0], times)
-            seconds += units_in_all(sums[1], constants[1], times)
+            ones += total_bits(units(sums[0], constants[0], times))
+            seconds += total_bits(units(sums[1], constants[1], times))
             if fine:
-                thirds += units_in_all(sums[2], constants[2], times)
+                thirds += total_bits(units(sums[2], constants[2], times))
             sums = (nothing, nothing, nothing)
             times = 0
     high, low, _ = in_two_words(every_half(like, top), shift)
     sums = add_words((nothing, nothing, nothing), constants, high, low, fine)
-    ones -= units_in_all(sums[0], constants[0], 1) // lanes
-    seconds -= units_in_all(sums[1], constants[1], 1) // lanes
+    ones -= total_bits(units(sums[0], constants[0], 1)) // lanes
+    seconds -= total_bits(units(sums[1], constants[1], 1)) // lanes
     if fine:
-        thirds -= units_in_all(sums[2], constants[2], 1) // lanes
+        thirds -= total_bits(units(sums[2], constants[2], 1)) // lanes
     largest = (total(wide(high)) + total(wide(low))) / lanes
     next_top, next_least = ends(state[2], state[3])
     others = added(np.float64(ones), np.float64(seconds), np.float64(thirds))

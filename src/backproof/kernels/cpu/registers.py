@@ -141,25 +141,6 @@ def folded(typingctx: Any, row: Any) -> Any:
 
 
 @intrinsic
-def folded_both(typingctx: Any, one: Any, two: Any) -> Any:
-    """`folded` of both: in the end side by side."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def pick(one: Any, two: Any, lanes: list[int]) -> Any:
-            return builder.shuffle_vector(one, two, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
-
-        one, two = args
-        while (half := one.type.count // 2) > 1:
-            first, second = list(range(half)), list(range(half, 2 * half))
-            one, two = (builder.fadd(pick(row, row, first), pick(row, row, second)) for row in (one, two))
-        sums = builder.fadd(pick(one, two, [0, 2]), pick(one, two, [1, 3]))
-        parts = [builder.extract_element(sums, ir.Constant(ir.IntType(32), i)) for i in range(2)]
-        return context.make_tuple(builder, sig.return_type, parts)
-
-    return types.UniTuple(one.dtype, 2)(one, one), codegen
-
-
-@intrinsic
 def lanes_greater(typingctx: Any, one: Any, two: Any) -> Any:
     """The lanes in which one > two, as the bits of a number."""
 

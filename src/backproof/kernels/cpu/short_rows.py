@@ -21,7 +21,6 @@ from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, large
 from backproof.kernels.cpu.registers import (
     first_bit,
     folded,
-    folded_both,
     half_of,
     lanes_greater,
     load_half,
@@ -58,23 +57,6 @@ def row_sums(h: Any, u: Any, n: int, lanes: int, k: int) -> tuple[float, float]:
     return folded(sums), folded(mass)
 
 
-@compiled(late=True)
-def row_sums_of_few(h: Any, u: Any, n: int, lanes: int, most: bool) -> tuple[float, float]:
-    """The same with u_0, of two registers to three, or four if `most` (a constant): a loop would take as long as the sums."""
-    centre = register_of(u, 0)
-    mass = load_register(h, 0)
-    sums = mass * (load_register(u, 0) - centre)
-    row = load_register(h, lanes)
-    sums, mass = plus_product(sums, row, load_register(u, lanes) - centre), mass + row
-    third, fourth = min(n - 2 * lanes, lanes), n - 3 * lanes
-    row = load_start(h, 2 * lanes, third)
-    sums, mass = plus_product(sums, row, load_start(u, 2 * lanes, third) - centre), mass + row
-    if most:
-        row = load_start(h, 3 * lanes, fourth)
-        sums, mass = plus_product(sums, row, load_start(u, 3 * lanes, fourth) - centre), mass + row
-    return folded_both(sums, mass)
-
-
 @compiled()
 def split(like: Any, centre: Any, sums: Any, mass: Any) -> tuple[Any, Any]:
     """base and rest: v = base + rest, base in single precision."""
@@ -98,61 +80,17 @@ def again(like: Any, h: Any, u: Any, n: int, k: int, lane: int, found: Any, word
     put(words, RESTS * width + lane, mean - first)
 
 
-@compiled(late=True)
-def sums_of_batch(
-    h: Any, h_step: int, u: Any, u_step: int, count: int, n: int, found: Any, width: int, few: bool, most: bool
-) -> None:
-    """What of each row is needed for its mean; `few` (classes: a vector at most) and `most` are constants."""
-    for lane in range(count):
-        row, other = at(h, lane * h_step), at(u, lane * u_step)
-        if few:
-            sums, mass = row_sums_of_few(row, other, n, width // 4, most)
-        else:
-            sums, mass = row_sums(row, other, n, width // 4, 0)
-        put(found, SUMS * width + lane, sums)
-        put(found, MASS * width + lane, mass)
-        put(found, CENTRE * width + lane, np.float64(get(other, 0)))
-
-
-@compiled(late=True)
-def write_batch(
-    like: Any, h: Any, h_step: int, u: Any, u_step: int, out: Any, out_step: int, count: int, n: int, found: Any, words: Any,
-    few: bool,
-) -> None:  # fmt: skip
-    """The results, the first part of a row and the last with what overlaps; `few`, a constant: there is nothing between them."""
-    width = lanes_of(like)
-    half = width // 2
-    for lane in range(count):
-        row, other, to = at(h, lane * h_step), at(u, lane * u_step), at(out, lane * out_step)
-        bound = half_of(words, HALF * width + lane)
-        top = shifted(lanes_greater(load_half(row, n - half), bound), n - half) | lanes_greater(load_half(row, 0), bound)
-        if not few:
-            for i in range(half, n - half, half):
-                top |= shifted(lanes_greater(load_half(row, i), bound), i)
-        if top != 0:
-            again(like, row, other, n, first_bit(top), lane, found, words)
-        base, first, rest = (
-            half_of(words, BASES * width + lane), half_of(words, FIRSTS * width + lane), half_of(words, RESTS * width + lane)
-        )  # fmt: skip
-        begin = slopes(load_half(row, 0), load_half(other, 0), base, first, rest)
-        last = slopes(load_half(row, n - half), load_half(other, n - half), base, first, rest)
-        if not few:
-            for i in range(half, n - half, half):
-                store_half(to, i, slopes(load_half(row, i), load_half(other, i), base, first, rest))
-        store_half(to, 0, begin)
-        store_half(to, n - half, last)
-
-
 @compiled()
 def batch(like: Any, h: Any, h_step: int, u: Any, u_step: int, out: Any, out_step: int, count: int, n: int, found: Any) -> None:
     """The product for `count` rows next to each other, of half a vector to SHORT classes."""
     width = lanes_of(like)
-    if n > width:
-        sums_of_batch(h, h_step, u, u_step, count, n, found, width, False, False)
-    elif n > width - width // 4:
-        sums_of_batch(h, h_step, u, u_step, count, n, found, width, True, True)
-    else:
-        sums_of_batch(h, h_step, u, u_step, count, n, found, width, True, False)
+    half, lanes = width // 2, width // 4
+    for lane in range(count):
+        row = at(u, lane * u_step)
+        sums, mass = row_sums(at(h, lane * h_step), row, n, lanes, 0)
+        put(found, SUMS * width + lane, sums)
+        put(found, MASS * width + lane, mass)
+        put(found, CENTRE * width + lane, np.float64(get(row, 0)))
     for lane in range(count, width):
         for i in range(CENTRE + 1):
             put(found, i * width + lane, 0.0)
@@ -163,10 +101,23 @@ def batch(like: Any, h: Any, h_step: int, u: Any, u_step: int, out: Any, out_ste
     store(words, FIRSTS * width, every(like, 0.0))
     store(words, RESTS * width, rest)
     store(words, HALF * width, mass * 0.5)
-    if n > width:
-        write_batch(like, h, h_step, u, u_step, out, out_step, count, n, found, words, False)
-    else:
-        write_batch(like, h, h_step, u, u_step, out, out_step, count, n, found, words, True)
+    for lane in range(count):
+        row, other, to = at(h, lane * h_step), at(u, lane * u_step), at(out, lane * out_step)
+        bound = half_of(words, HALF * width + lane)
+        top = shifted(lanes_greater(load_half(row, n - half), bound), n - half) | lanes_greater(load_half(row, 0), bound)
+        for i in range(half, n - half, half):
+            top |= shifted(lanes_greater(load_half(row, i), bound), i)
+        if top != 0:
+            again(like, row, other, n, first_bit(top), lane, found, words)
+        base, first, rest = (
+            half_of(words, BASES * width + lane), half_of(words, FIRSTS * width + lane), half_of(words, RESTS * width + lane)
+        )  # fmt: skip
+        begin = slopes(load_half(row, 0), load_half(other, 0), base, first, rest)  # up to a vector of classes there is nothing
+        last = slopes(load_half(row, n - half), load_half(other, n - half), base, first, rest)  # between the two, and no loop
+        for i in range(half, n - half, half):
+            store_half(to, i, slopes(load_half(row, i), load_half(other, i), base, first, rest))
+        store_half(to, 0, begin)
+        store_half(to, n - half, last)
 
 
 @compiled()

@@ -28,13 +28,12 @@ from numba import types
 from numba.core import cgutils
 
 from backproof.kernels.compiled import compiled, intrinsic
-from backproof.kernels.cpu.exponential import fused, has_fused, join, split
+from backproof.kernels.cpu.exponential import LN2, fused, has_fused, join, split
 from backproof.kernels.cpu.lanes import constant, integers
+from backproof.kernels.pointwise import LOG2E
 from backproof.kernels.rows import vector_bytes
 
 LANES, STEPS = 8, 4
-STEPS_A_UNIT = 5.770780163555853  # 4 / ln 2
-QUARTER, QUARTER_LOW = float.fromhex("0x1.62e43p-3"), float.fromhex("-0x1.05c61p-31")  # ln(2)/4 in two words
 SERIES = (0.1666666716337204, 0.0416666679084301, 0.008334822952747345, 0.0013890750706195831)  # 1/6 ...: 2^-38 of exp(r)
 SHIFTER = 1.5 * 2.0**23  # a number of this size has its integer in the low bits
 MIDDLE = 40  # the largest exponential is 2^40 to 2^41
@@ -50,8 +49,11 @@ def _rounded(number: float) -> float:
     return float(struct.unpack("<f", struct.pack("<f", number))[0])
 
 
+STEPS_A_UNIT = STEPS * LOG2E
+QUARTER = _rounded(LN2 / STEPS)
+QUARTER_LOW = _rounded(LN2 / STEPS - QUARTER)
 POWERS = [_rounded(2.0 ** (j / STEPS)) for j in range(STEPS)]
-LACKING = [0.0, float.fromhex("0x1.125002p-25"), float.fromhex("0x1.26055cp-26"), float.fromhex("-0x1.f9c304p-27")]
+LACKING = [_rounded(2.0 ** (j / STEPS) / power - 1.0) for j, power in enumerate(POWERS)]
 POWER_BITS = [_bits(power) - (j << 21) for j, power in enumerate(POWERS)]  # less j, which n brings along
 LOWEST_BITS = _bits(SHIFTER) + STEPS * MIDDLE - SPREAD
 HIGHEST = SPREAD + STEPS - 1

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from backproof.kernels.compiled import compiled, intrinsic
 from backproof.kernels.cpu.integers import add_bits
@@ -45,30 +43,17 @@ def add_words(sums: Any, constants: Any, high: Any, low: Any, fine: bool) -> Any
     return add_bits(sums[0], raised), add_bits(sums[1], left + constants[1]), sums[2]
 
 
-def _units(total: bool, doc: str) -> Any:
-    def units(typingctx: Any, count: Any, constants: Any, times: Any) -> Any:
-        to = types.int64 if total else count
+@intrinsic
+def units(typingctx: Any, count: Any, constants: Any, times: Any) -> Any:
+    """What `times` additions to each lane have come to, without the constants: integers."""
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            whole = integers(args[0].type)
-            times = args[2] if whole.element.width == 64 else builder.trunc(args[2], whole.element)
-            times = spread(builder, times, whole)
-            left = builder.sub(builder.bitcast(args[0], whole), builder.mul(times, builder.bitcast(args[1], whole)))
-            if not total:
-                return builder.bitcast(left, args[0].type)
-            wide = ir.VectorType(ir.IntType(64), whole.count)
-            kind = ir.FunctionType(ir.IntType(64), [wide])
-            function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{whole.count}i64")
-            return builder.call(function, [builder.sext(left, wide)])
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole = integers(args[0].type)
+        times = args[2] if whole.element.width == 64 else builder.trunc(args[2], whole.element)
+        constants = builder.mul(spread(builder, times, whole), builder.bitcast(args[1], whole))
+        return builder.bitcast(builder.sub(builder.bitcast(args[0], whole), constants), args[0].type)
 
-        return to(count, constants, types.int64), codegen
-
-    units.__doc__ = doc
-    return intrinsic(units)
-
-
-units_in_all = _units(True, "What `times` additions to each lane have come to, without the constants: all lanes together.")
-units = _units(False, "The same lane by lane, as integers.")
+    return count(count, constants, types.int64), codegen
 
 
 @intrinsic
