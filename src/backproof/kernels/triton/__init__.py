@@ -31,27 +31,27 @@ def takes(arrays: tuple[Any, ...]) -> bool:
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def _mapped(program: Any, z: Tensor, axis: int, out: Tensor, **constants: Any) -> None:
+def _mapped(program: Any, z: Tensor, axis: int, out: Tensor) -> None:
     source, place = z.contiguous(), out if out.is_contiguous() else torch.empty_like(z, memory_format=torch.contiguous_format)
     of = rows_of(z, axis)
-    how = launch(of, z.element_size(), FINE=FINE[z.dtype], **constants)
+    how = launch(of, z.element_size(), FINE=FINE[z.dtype], AXIS=of.axis)
     with at(z):
-        program[how.grid](source, place, *of, **how.options)
+        program[how.grid](source, place, of.rows, of.inner, how.vectors, **how.options)
     if place is not out:
         out.copy_(place)
 
 
 def softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _mapped(normalised.normalised, z, axis, out, LOG=False)
+    _mapped(normalised.softmax, z, axis, out)
 
 
 def log_softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _mapped(normalised.normalised, z, axis, out, LOG=True)
+    _mapped(normalised.log_softmax, z, axis, out)
 
 
 def logsumexp(z: Tensor, axis: int) -> Tensor:
     out = z.new_empty((*z.shape[:axis], *z.shape[axis + 1 :]))
-    _mapped(normalised.summed_up, z, axis, out)
+    _mapped(normalised.logsumexp, z, axis, out)
     return out
 
 
@@ -63,9 +63,8 @@ def _product(program: Any, h: Tensor, upstream: Tensor, axis: int, out: Tensor) 
     place = out if direct else torch.empty(last.shape, dtype=h.dtype, device=h.device)
     of = rows_of(last, last.ndim - 1)
     how = launch(of, h.element_size())
-    options = {name: value for name, value in how.options.items() if name != "AXIS"}
     with at(h):
-        program[how.grid](*sources, place, of.rows, of.classes, **options)
+        program[how.grid](*sources, place, of.rows, how.vectors, **how.options)
     if place is not out:
         out.copy_(place.movedim(-1, axis))
 
@@ -86,17 +85,19 @@ def labelled(
     scale: Tensor | None,
     ignore_index: int | None,
     label_smoothing: float,
-    loss: Tensor,
     grad: Tensor | None,
-) -> None:
-    """Values, one a row, and gradients, for labels; `scale` (1,) or one a row, and `weight` (C,), in double precision."""
+) -> Tensor:
+    """Values, one a row, in double precision, for labels (N,); the gradients go to `grad`. `scale` (1,) or one a row, and `weight`
+    (C,), are in double precision."""
     source = z.contiguous()
     place = grad if grad is None or grad.is_contiguous() else torch.empty_like(z, memory_format=torch.contiguous_format)
     of = rows_of(z, axis)
+    others, distance = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
     how = launch(
         of,
         z.element_size(),
         FINE=FINE[z.dtype],
+        AXIS=of.axis,
         IGNORE=ignore_index is not None,
         WEIGHTED=weight is not None,
         SCALES=0 if scale is None else 1 if scale.numel() == 1 else 2,
@@ -109,11 +110,20 @@ def labelled(
             target.contiguous(),
             weight if weight is None else weight.contiguous(),
             scale if scale is None else scale.contiguous(),
-            loss,
+            others,
+            distance,
             place,
-            *of,
+            of.rows,
+            of.inner,
+            how.vectors,
             ignore_index or 0,
             **how.options,
         )
     if grad is not None and place is not grad:
         grad.copy_(place)
+    value = others.log1p_().add_(distance)
+    if weight is not None:
+        is_class = (target >= 0) & (target < of.classes)
+        weights = torch.where(is_class, weight[torch.where(is_class, target, 0)], 1.0)
+        value = torch.where(weights == 0, 0.0, value * weights)
+    return value

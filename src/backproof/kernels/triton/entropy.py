@@ -6,31 +6,42 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from backproof.kernels.triton.exponentials import exponentials, log_one_plus
-from backproof.kernels.triton.rows import ENDLESS, NOTHING, across, limit, of_sweeps, of_tile, places, probabilities, tile
+from backproof.kernels.triton.exponentials import exponentials, one_of, reciprocal
+from backproof.kernels.triton.rows import (
+    NOTHING,
+    across,
+    of_sweeps,
+    of_tile,
+    others_of_sweeps,
+    others_of_tile,
+    places,
+    probabilities,
+    tamed,
+    tile,
+)
 
 
 @triton.jit
 def distances(x, top, inside, AXIS: tl.constexpr):
     """The sum of z_k - z_i."""
-    return tl.sum(tl.where(inside, across(top.to(tl.float64), AXIS) - x.to(tl.float64), 0.0), AXIS)
+    d = tl.where(x == across(top, AXIS), 0.0, across(top, AXIS).to(tl.float64) - x.to(tl.float64))
+    return tl.sum(tl.where(inside, d, 0.0), AXIS)
 
 
 @triton.jit
-def at_label(x, top, second, reference, s, share, FINE: tl.constexpr):
-    """(z_k - z_y, h_y - 1): -s / (1 + s) where y is the largest."""
-    distance = tl.where(x == top, 0.0, top.to(tl.float64) - x.to(tl.float64))
-    h = exponentials(x, reference, FINE).to(tl.float64) * (share / (1.0 + s))
-    return distance, tl.where(x > second, -s / (1.0 + s), h - 1.0)
+def of_label(chosen, top, largest, s, FINE: tl.constexpr):
+    """(z_k - z_y, h_y - 1) in double precision: h_y - 1 is -s / (1 + s) if that is the largest."""
+    is_top, share = chosen == top, reciprocal(1.0 + s)
+    distance = tl.where(is_top, 0.0, top.to(tl.float64) - chosen.to(tl.float64))
+    chosen = tl.where(top == largest, chosen, tl.where(is_top, 0.0, chosen - top))
+    h = exponentials(chosen, largest, FINE).to(tl.float64) * share * reciprocal(one_of(largest, FINE))
+    return distance, tl.where(is_top, -s * share, h - 1.0)
 
 
 @triton.jit
-def slopes(
-    k, x, e, second, s, share, label, at_label, factor, classes, FINE: tl.constexpr, SMOOTHING: tl.constexpr, AXIS: tl.constexpr
-):
-    """factor h_i, and `at_label` in its place at the label; with smoothing, factor times that of each class less."""
-    spread = factor * (SMOOTHING / classes) if SMOOTHING != 0.0 else None
-    result = probabilities(x, e, second, s, share, factor, spread, FINE, AXIS)
+def slopes(k, e, largest, s, label, at_label, factor, spread, FINE: tl.constexpr, AXIS: tl.constexpr):
+    """factor h_i - spread, and `at_label` in its place at the label."""
+    result = probabilities(e, largest, s, factor, spread, FINE, AXIS)
     return tl.where(k == across(label, AXIS), across(at_label.to(tl.float32), AXIS), result)
 
 
@@ -40,11 +51,12 @@ def labelled(
     target,
     weight,
     scale,
-    loss,
+    others,
+    distance,
     grad,
     rows,
     inner,
-    classes,
+    vectors,
     ignored,
     IGNORE: tl.constexpr,
     WEIGHTED: tl.constexpr,
@@ -56,11 +68,14 @@ def labelled(
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
     WHOLE: tl.constexpr,
+    VECTOR: tl.constexpr,
 ):
-    """w_y (z_k - z_y + log1p(s)) of each row, and scale w_y (h - t). SCALES: 0 for none, 1 for one number, 2 for one a row.
+    """s and t . (z_k - z) of each row, whose loss is w_y (log1p(s) + the latter), and the gradient scale w_y (h - t).
 
-    A row with the label `ignored`, or of scale 0, is not read: it has 0. A label that is no class makes loss and gradient nan.
+    SCALES: 0 for none, 1 for one number, 2 for one a row. A row with the label `ignored`, or of scale 0, is not read and has 0. A label
+    that is no class makes loss and gradient nan.
     """
+    classes = vectors * VECTOR
     row, there, begin = places(rows, inner, classes, ROWS, AXIS)
     label = tl.load(target + row, there, 0)
     counts, factor = there, tl.full((ROWS,), 1.0, tl.float64)
@@ -72,50 +87,47 @@ def labelled(
         factor = tl.load(scale + row, there, 0.0)
     counts = counts & (factor != 0.0)
     is_class = (label >= 0) & (label < classes)
-    weights = tl.full((ROWS,), 1.0, tl.float64)
     if WEIGHTED:
-        weights = tl.load(weight + label, counts & is_class, 0.0)
-    weights = tl.where(is_class, weights, float("nan"))
+        factor = factor * tl.load(weight + label, counts & is_class, 0.0)
     chosen = tl.load(z + begin + label * inner, counts & is_class, 0.0).to(tl.float32)
+    chosen = tl.where(is_class, chosen, float("nan"))
 
     if WHOLE:
         k, offsets, inside = tile(begin, 0, counts, inner, classes, CLASSES, AXIS)
-        x = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        greatest = tl.max(x, AXIS)
-        x, e, top, second, s, share = of_tile(x, FINE, AXIS, CLASSES)
-        reference = tl.where(second == NOTHING, 0.0, second)
+        logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
+        x, e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
+        exact = others_of_tile(x, largest, s, classes, FINE, AXIS, CLASSES)
     else:
-        greatest, top, second, reference, s, share = of_sweeps(z, begin, counts, inner, classes, FINE, CLASSES, AXIS)
-    chosen = tl.where(greatest == ENDLESS, tl.where(chosen == ENDLESS, 0.0, NOTHING), chosen)
-    distance, less = at_label(chosen, top, second, reference, s, share, FINE)
+        top, largest, s = of_sweeps(z, begin, counts, inner, classes, FINE, CLASSES, AXIS)
+        exact = others_of_sweeps(z, begin, counts, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
+    away, less = of_label(chosen, top, largest, exact, FINE)
     if SMOOTHING != 0.0:
         if WHOLE:
-            away = distances(x, top, inside, AXIS)
+            all_away = distances(logits, top, inside, AXIS)
         else:
-            away = tl.zeros((ROWS,), tl.float64)
+            all_away = tl.zeros((ROWS,), tl.float64)
             for first in range(0, classes, CLASSES):
                 k, offsets, inside = tile(begin, first, counts, inner, classes, CLASSES, AXIS)
-                away += distances(limit(tl.load(z + offsets, inside, NOTHING).to(tl.float32), greatest, AXIS), top, inside, AXIS)
-        value = log_one_plus(s) + (1.0 - SMOOTHING) * distance + away * SMOOTHING / classes
-    else:
-        value = log_one_plus(s) + distance
-    value = tl.where(top == NOTHING, ENDLESS, value)
-    value = tl.where(weights == 0.0, 0.0, value * weights)
-    tl.store(loss + row, tl.where(counts, value, 0.0), there)
+                all_away += distances(tl.load(z + offsets, inside, NOTHING).to(tl.float32), top, inside, AXIS)
+        away = (1.0 - SMOOTHING) * away + all_away * SMOOTHING / classes
+        less += SMOOTHING - SMOOTHING / classes
+    masked = top == NOTHING
+    tl.store(others + row, tl.where(counts & ~masked, exact, 0.0), there)
+    tl.store(distance + row, tl.where(counts, tl.where(masked, float("inf"), away), 0.0), there)
 
     if GRADIENT:
-        factor = tl.where(counts & (top != NOTHING), factor * weights, 0.0)
-        less += SMOOTHING - SMOOTHING / classes
+        factor = tl.where(counts & ~masked, tl.where(is_class, factor, float("nan")), 0.0)
         less = tl.where(factor == 0.0, 0.0, less * factor)
+        spread = factor * (SMOOTHING / classes) if SMOOTHING != 0.0 else None
         if WHOLE:
             k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
-            result = slopes(k, x, e, second, s, share, label, less, factor, classes, FINE, SMOOTHING, AXIS)
-            tl.store(grad + offsets, result, inside)
+            tl.store(grad + offsets, slopes(k, e, largest, s, label, less, factor, spread, FINE, AXIS), inside)
         else:
             for first in range(0, classes, CLASSES):
                 k, offsets, inside = tile(begin, first, counts, inner, classes, CLASSES, AXIS)
-                x = limit(tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32), greatest, AXIS)
-                e = exponentials(x, across(reference, AXIS), FINE)
-                result = slopes(k, x, e, second, s, share, label, less, factor, classes, FINE, SMOOTHING, AXIS)
+                x = tamed(tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32), top, largest, AXIS)
+                result = slopes(
+                    k, exponentials(x, across(largest, AXIS), FINE), largest, s, label, less, factor, spread, FINE, AXIS
+                )
                 k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
                 tl.store(grad + offsets, result, inside, eviction_policy="evict_first")

@@ -15,9 +15,8 @@ from backproof.kernels.triton.rows import NOTHING, places, tile
 
 @triton.jit
 def of_larger(h, u, other_h, other_u):
-    """Of two pairs the one whose first is larger; among equals, whose second is."""
-    ours = (h > other_h) | ((h == other_h) & (u > other_u))
-    return tl.where(ours, h, other_h), tl.where(ours, u, other_u)
+    """Of two pairs the one whose first is larger."""
+    return tl.maximum(h, other_h), tl.where(h > other_h, u, other_u)
 
 
 @triton.jit
@@ -32,11 +31,12 @@ def mean_of(products, sums):
 
 
 @triton.jit
-def softmax_product(h, u, out, rows, classes, ROWS: tl.constexpr, CLASSES: tl.constexpr, WHOLE: tl.constexpr):
+def softmax_product(h, u, out, rows, vectors, ROWS: tl.constexpr, CLASSES: tl.constexpr, WHOLE: tl.constexpr, VECTOR: tl.constexpr):
     """h (u - <h, u> / <h, 1>), u taken relative to its value where h is largest: see `reference.softmax_vjp`."""
-    row, there, begin = places(rows, 1, classes, ROWS, 1)
+    classes = vectors * VECTOR
+    _row, there, begin = places(rows, 1, classes, ROWS, 1)
     if WHOLE:
-        k, offsets, inside = tile(begin, 0, there, 1, classes, CLASSES, 1)
+        _k, offsets, inside = tile(begin, 0, there, 1, classes, CLASSES, 1)
         p, v = tl.load(h + offsets, inside, 0.0).to(tl.float32), tl.load(u + offsets, inside, NOTHING).to(tl.float32)
         _, at = tl.reduce((p, v), 1, of_larger)
         c = tl.where(inside, v.to(tl.float64) - at.to(tl.float64)[:, None], 0.0)
@@ -47,7 +47,7 @@ def softmax_product(h, u, out, rows, classes, ROWS: tl.constexpr, CLASSES: tl.co
         best = tl.full((ROWS, CLASSES), -1.0, tl.float32)
         there_u = tl.full((ROWS, CLASSES), NOTHING, tl.float32)
         for first in range(0, classes, CLASSES):
-            k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
+            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
             p = tl.load(h + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float32)
             v = tl.load(u + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
             best, there_u = of_larger(p, v, best, there_u)
@@ -55,7 +55,7 @@ def softmax_product(h, u, out, rows, classes, ROWS: tl.constexpr, CLASSES: tl.co
         at = at.to(tl.float64)[:, None]
         products, sums = tl.zeros((ROWS, CLASSES), tl.float64), tl.zeros((ROWS, CLASSES), tl.float64)
         for first in range(0, classes, CLASSES):
-            k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
+            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
             p = tl.load(h + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float64)
             v = tl.load(u + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float64)
             products += p * tl.where(inside, v - at, 0.0)
@@ -63,7 +63,7 @@ def softmax_product(h, u, out, rows, classes, ROWS: tl.constexpr, CLASSES: tl.co
         products, sums = tl.reduce((products, sums), 1, both_sums)
         mean = mean_of(products, sums)[:, None]
         for first in range(0, classes, CLASSES):
-            k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
+            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
             p = tl.load(h + offsets, inside, 0.0, eviction_policy="evict_first").to(tl.float64)
             v = tl.load(u + offsets, inside, 0.0, eviction_policy="evict_first").to(tl.float64)
             tl.store(out + offsets, (p * ((v - at) - mean)).to(tl.float32), inside, eviction_policy="evict_first")
@@ -90,11 +90,12 @@ def share_of_others(largest, total):
 
 
 @triton.jit
-def log_softmax_product(log_h, u, out, rows, classes, ROWS: tl.constexpr, CLASSES: tl.constexpr, WHOLE: tl.constexpr):
+def log_softmax_product(log_h, u, out, rows, vectors, ROWS: tl.constexpr, CLASSES: tl.constexpr, WHOLE: tl.constexpr, VECTOR: tl.constexpr):
     """u - h sum(u): see `reference.log_softmax_vjp`. A row of -inf has 0."""
-    row, there, begin = places(rows, 1, classes, ROWS, 1)
+    classes = vectors * VECTOR
+    _row, there, begin = places(rows, 1, classes, ROWS, 1)
     if WHOLE:
-        k, offsets, inside = tile(begin, 0, there, 1, classes, CLASSES, 1)
+        _k, offsets, inside = tile(begin, 0, there, 1, classes, CLASSES, 1)
         x, v = tl.load(log_h + offsets, inside, NOTHING).to(tl.float32), tl.load(u + offsets, inside, 0.0).to(tl.float32)
         largest, total = tl.max(x, 1), tl.sum(v.to(tl.float64), 1)
         result = less_share(x, v, total, share_of_others(largest, total))
@@ -103,13 +104,13 @@ def log_softmax_product(log_h, u, out, rows, classes, ROWS: tl.constexpr, CLASSE
         largest = tl.full((ROWS, CLASSES), NOTHING, tl.float32)
         total = tl.zeros((ROWS, CLASSES), tl.float64)
         for first in range(0, classes, CLASSES):
-            k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
+            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
             largest = tl.maximum(largest, tl.load(log_h + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32))
             total += tl.load(u + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float64)
         largest, total = tl.max(largest, 1), tl.sum(total, 1)
         others = share_of_others(largest, total)
         for first in range(0, classes, CLASSES):
-            k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
+            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
             x = tl.load(log_h + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32)
             v = tl.load(u + offsets, inside, 0.0, eviction_policy="evict_first").to(tl.float32)
             result = tl.where(largest[:, None] == NOTHING, 0.0, less_share(x, v, total, others))

@@ -14,6 +14,7 @@ import torch
 
 Tensor = torch.Tensor
 
+BYTES = 16  # that are read at once
 NUMBERS = 2048  # in a tile of short rows
 EACH = 512  # numbers for 32 threads
 LONGEST = {4: 8192, 2: 16384}  # classes of rows that are read once, by the bytes of a number
@@ -29,11 +30,21 @@ class Rows(NamedTuple):
     inner: int
     classes: int
 
+    @property
+    def axis(self) -> int:
+        """That of the classes in a tile."""
+        return int(self.inner == 1)
+
+    def vector(self, itemsize: int) -> int:
+        """How many numbers are read at once: as many as 16 bytes hold, if that divides the classes."""
+        return math.gcd(self.classes, BYTES // itemsize) if self.axis else 1
+
 
 class Launch(NamedTuple):
     """A number of programs, and what they are compiled for."""
 
     grid: tuple[int]
+    vectors: int  # of a row
     options: dict[str, Any]
 
 
@@ -43,8 +54,7 @@ def rows_of(z: Tensor, axis: int) -> Rows:
 
 def launch(of: Rows, itemsize: int, **constants: Any) -> Launch:
     block = 1 << (of.classes - 1).bit_length()
-    axis = int(of.inner == 1)
-    if axis:
+    if of.axis:
         whole = block <= LONGEST[itemsize]
         block = block if whole else SWEPT
         rows = max(1, NUMBERS // block)
@@ -53,8 +63,9 @@ def launch(of: Rows, itemsize: int, **constants: Any) -> Launch:
         block = block if whole else SWEPT // SIDE_BY_SIDE
         rows = SIDE_BY_SIDE
     warps = min(max(rows * block // EACH, 1), 32)
-    tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "num_warps": warps}
-    return Launch((-(-of.rows // rows),), {**tile, **constants, **({"AXIS": axis} if "AXIS" not in constants else {})})
+    vector = of.vector(itemsize)
+    tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "VECTOR": vector, "num_warps": warps}
+    return Launch((-(-of.rows // rows),), of.classes // vector, {**tile, **constants})
 
 
 def at(z: Tensor) -> AbstractContextManager[Any]:

@@ -7,70 +7,116 @@ import triton
 import triton.language as tl
 
 from backproof.kernels.triton.exponentials import exponentials, log_one_plus
-from backproof.kernels.triton.rows import NOTHING, across, limit, of_sweeps, of_tile, places, probabilities, tile
+from backproof.kernels.triton.rows import (
+    NOTHING,
+    across,
+    of_sweeps,
+    of_tile,
+    others_of_sweeps,
+    others_of_tile,
+    places,
+    probabilities,
+    tamed,
+    tile,
+)
 
 
 @triton.jit
-def logarithms(x, top, s, AXIS: tl.constexpr):
-    """log h_i = (z_i - z_k) - log1p(s)."""
-    top = tl.where(top == NOTHING, 0.0, top).to(tl.float64)
-    return ((x.to(tl.float64) - across(top, AXIS)) - across(log_one_plus(s), AXIS)).to(tl.float32)
-
-
-@triton.jit
-def normalised(
+def softmax(
     z,
     out,
     rows,
     inner,
-    classes,
-    LOG: tl.constexpr,
+    vectors,
     FINE: tl.constexpr,
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
     WHOLE: tl.constexpr,
+    VECTOR: tl.constexpr,
 ):
-    _, there, begin = places(rows, inner, classes, ROWS, AXIS)
+    """h_i; 0 throughout a row of -inf."""
+    classes = vectors * VECTOR
+    _row, there, begin = places(rows, inner, classes, ROWS, AXIS)
     if WHOLE:
-        k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
+        _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
         x = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        x, e, top, second, s, share = of_tile(x, FINE, AXIS, CLASSES)
-        result = logarithms(x, top, s, AXIS) if LOG else probabilities(x, e, second, s, share, None, None, FINE, AXIS)
-        tl.store(out + offsets, result, inside)
+        x, e, top, largest, s = of_tile(x, FINE, AXIS, CLASSES)
+        once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
+        tl.store(out + offsets, probabilities(e, largest, s, once, None, FINE, AXIS), inside)
     else:
-        greatest, top, second, reference, s, share = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
+        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
+        once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
         for first in range(0, classes, CLASSES):
-            k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
-            x = limit(tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32), greatest, AXIS)
-            if LOG:
-                result = logarithms(x, top, s, AXIS)
-            else:
-                e = exponentials(x, across(reference, AXIS), FINE)
-                result = probabilities(x, e, second, s, share, None, None, FINE, AXIS)
+            _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+            x = tamed(tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32), top, largest, AXIS)
+            e = exponentials(x, across(largest, AXIS), FINE)
+            result = probabilities(e, largest, s, once, None, FINE, AXIS)
             tl.store(out + offsets, result, inside, eviction_policy="evict_first")
 
 
 @triton.jit
-def summed_up(
+def logarithms(x, top, log_s, AXIS: tl.constexpr):
+    """log h_i = (z_i - z_k) - log1p(s)."""
+    shift = across(tl.where(top == NOTHING, 0.0, top).to(tl.float64), AXIS)
+    d = tl.where(x == across(top, AXIS), across(tl.where(top == NOTHING, NOTHING, 0.0).to(tl.float64), AXIS), x.to(tl.float64) - shift)
+    return (d - across(log_s, AXIS)).to(tl.float32)
+
+
+@triton.jit
+def log_softmax(
     z,
     out,
     rows,
     inner,
-    classes,
+    vectors,
     FINE: tl.constexpr,
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
     WHOLE: tl.constexpr,
+    VECTOR: tl.constexpr,
 ):
-    """logsumexp: z_k + log1p(s), in double precision."""
+    """log h_i; -inf throughout a row of -inf."""
+    classes = vectors * VECTOR
+    _row, there, begin = places(rows, inner, classes, ROWS, AXIS)
+    if WHOLE:
+        _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
+        logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
+        x, _e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
+        log_s = log_one_plus(others_of_tile(x, largest, s, classes, FINE, AXIS, CLASSES))
+        tl.store(out + offsets, logarithms(logits, top, log_s, AXIS), inside)
+    else:
+        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
+        log_s = log_one_plus(others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS))
+        for first in range(0, classes, CLASSES):
+            _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+            logits = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32)
+            tl.store(out + offsets, logarithms(logits, top, log_s, AXIS), inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def logsumexp(
+    z,
+    out,
+    rows,
+    inner,
+    vectors,
+    FINE: tl.constexpr,
+    ROWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    AXIS: tl.constexpr,
+    WHOLE: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    """z_k + log1p(s)."""
+    classes = vectors * VECTOR
     row, there, begin = places(rows, inner, classes, ROWS, AXIS)
     if WHOLE:
-        k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
-        x = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        greatest = tl.max(x, AXIS)
-        _, _, top, _, s, _ = of_tile(x, FINE, AXIS, CLASSES)
+        _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
+        x, _e, top, largest, s = of_tile(tl.load(z + offsets, inside, NOTHING).to(tl.float32), FINE, AXIS, CLASSES)
+        s = others_of_tile(x, largest, s, classes, FINE, AXIS, CLASSES)
     else:
-        greatest, top, _, _, s, _ = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
-    tl.store(out + row, tl.where(greatest == float("inf"), greatest, top + log_one_plus(s)), there)
+        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
+        s = others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
+    tl.store(out + row, top.to(tl.float64) + log_one_plus(s), there)

@@ -1,14 +1,14 @@
-"""The exponentials of rows and their sum, for a tile of rows, or for tiles of one row after the other.
+"""The exponentials of rows and their sum, for a tile of rows, or for tiles of longer rows one after the other.
 
 A tile is (rows, classes) if AXIS is 1, and (classes, rows) if it is 0, where neighbouring rows are neighbours in memory. With z_k the
-largest logit and z_j the next (the same, if the largest is there twice), exponentials are those of z_i - z_j, and of the largest
-itself none is needed:
+largest logit, s = sum over i != k of exp(z_i - z_k), h_i = exp(z_i - z_k) / (1 + s).
 
-    s = exp(z_j - z_k) sum over i != k of exp(z_i - z_j)        h_i = exp(z_i - z_j) share,  share = exp(z_j - z_k) / (1 + s)
-    h_k = 1 / (1 + s)
+The sum is one of integers, in units of 2^-51 (2^-50), the largest included: it has the same bits in any order, and an error of n 2^-52
+of 1. That is enough for h. Where s itself is wanted and is so small that it is not, in confident rows, it is formed once more, of the
+others relative to the largest of them.
 
-The sum is one of integers, in units of 2^-51: it has the same bits in any order, and is as accurate for a confident row as for any.
-+inf is the limit: 0 in place of each, -inf elsewhere. The largest is nan if there is a nan in the row.
+Rows with a logit of 2^24 or more are made relative to it beforehand, which is exact for all that count, and makes +inf the limit: 0
+in place of each, -inf elsewhere. The largest is nan if there is a nan in the row.
 """
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -17,19 +17,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from backproof.kernels.triton.exponentials import DEEP, RAISED, exponential, exponentials
+from backproof.kernels.triton.exponentials import DEEP, RAISE, exponential, exponentials, one_of, reciprocal
 
-NOTHING, ENDLESS = tl.constexpr(float("-inf")), tl.constexpr(float("inf"))
-MAGIC = tl.constexpr(3.0)  # 1.5 * 2^(52 - 51): a number up to 1 that is added to it has its units in the low bits
-UNIT = tl.constexpr(2.0**-51)
-RAISE = tl.constexpr(2.0**RAISED.value)
-MAGIC_RAISED, UNIT_RAISED = tl.constexpr(6.0 * RAISE.value), tl.constexpr(2.0**-50 * RAISE.value)  # a number up to 2 RAISE
-SPLIT, REST, HIGH_UNIT = (
-    tl.constexpr(24),
-    tl.constexpr(2**24 - 1),
-    tl.constexpr(2.0**24),
-)  # a sum too large for 64 bits has two parts
-MOST = tl.constexpr(4096)  # classes whose sum is not too large
+NOTHING = tl.constexpr(float("-inf"))
+HUGE = tl.constexpr(2.0**24)
+HALF = tl.constexpr(0.5)
+SPLIT, REST, HIGH_UNIT = tl.constexpr(24), tl.constexpr(2**24 - 1), tl.constexpr(2.0**24)  # two parts of what 64 bits cannot hold
 
 
 @triton.jit
@@ -55,112 +48,156 @@ def tile(begin, first, there, inner, classes, CLASSES: tl.constexpr, AXIS: tl.co
 
 
 @triton.jit
-def two_largest(a, next_a, b, next_b):
-    """Of two pairs; nan, if it is in one, is the largest."""
-    largest = tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
-    return largest, tl.maximum(tl.minimum(a, b), tl.maximum(next_a, next_b))
+def larger(a, b):
+    """nan, if one is."""
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def pair_of(x, AXIS: tl.constexpr):
-    return tl.reduce((x, tl.full(x.shape, NOTHING, tl.float32)), AXIS, two_largest)
-
-
-@triton.jit
-def limit(x, top, AXIS: tl.constexpr):
-    """The row, if its largest logit is +inf: what it is in the limit."""
-    if tl.max(top) == ENDLESS:
-        x = tl.where(across(top, AXIS) == ENDLESS, tl.where(x == ENDLESS, 0.0, NOTHING), x)
+def tamed(x, top, largest, AXIS: tl.constexpr):
+    """x, or where the row's largest logit is HUGE, x relative to it. `largest`: of these, what `tame` makes of them."""
+    if tl.max(tl.abs(top)) >= HUGE:
+        relative = tl.where(x == across(top, AXIS), 0.0, x - across(top, AXIS))
+        x = tl.where(across(top, AXIS) == across(largest, AXIS), x, relative)
     return x
 
 
 @triton.jit
-def finite(top, second):
-    """Both, in the limit; and the second as something to be taken from others, if there is none."""
-    second = tl.where(top == ENDLESS, tl.where(second == ENDLESS, 0.0, NOTHING), second)
-    return tl.where(top == ENDLESS, 0.0, top), second, tl.where(second == NOTHING, 0.0, second)
+def tame(top):
+    """The largest, 0 where it is HUGE: of a row of -inf throughout, too, whose probabilities its caller makes 0."""
+    return tl.where(tl.abs(top) >= HUGE, 0.0, top)
 
 
 @triton.jit
-def units(e, FINE: tl.constexpr):
-    """Exponentials as integers: what a number of MAGIC's size has in its low bits."""
-    magic = tl.full((1, 1), MAGIC if FINE else MAGIC_RAISED, tl.float64)
+def unit(FINE: tl.constexpr, CLASSES: tl.constexpr):
+    """What is counted: 2^-51 of the largest for up to 4096 numbers, so that their sum has 63 bits; of more, more; but twice as much
+    where the largest is more than RAISE."""
+    bits: tl.constexpr = 51 if CLASSES <= 4096 else 50 if CLASSES <= 8192 else 49 if CLASSES <= 16384 else 48
+    return 0.5**bits if FINE else 0.5 ** (bits - 1) * RAISE
+
+
+@triton.jit
+def units(e, FINE: tl.constexpr, CLASSES: tl.constexpr):
+    """Exponentials as integers: what a number of 1.5 2^52 units has in its low bits."""
+    magic = tl.full((1, 1), 1.5 * 2.0**52 * unit(FINE, CLASSES), tl.float64)
     return (e.to(tl.float64) + magic).to(tl.int64, bitcast=True) - magic.to(tl.int64, bitcast=True)
 
 
 @triton.jit
-def summed(count, AXIS: tl.constexpr, MANY: tl.constexpr):
-    """The sum of integers along the classes, in double precision; MANY: it may be too large for 64 bits."""
-    if MANY:
-        total = tl.sum(count >> SPLIT, AXIS).to(tl.float64) * HIGH_UNIT + tl.sum(count & REST, AXIS).to(tl.float64)
-    else:
-        total = tl.sum(count, AXIS).to(tl.float64)
-    return total
+def of_units(total, largest, FINE: tl.constexpr, CLASSES: tl.constexpr):
+    """The sum over the exponential of the largest."""
+    total = total * unit(FINE, CLASSES)
+    return total if FINE else total * reciprocal(one_of(largest, FINE))
 
 
 @triton.jit
-def normaliser(top, second, reference, sum_of_units, FINE: tl.constexpr):
-    """(s, what exponentials are multiplied with to be those of z_i - z_k). Where the largest is there twice it is in the sum."""
-    total = sum_of_units * (UNIT if FINE else UNIT_RAISED)
-    gap = second.to(tl.float64) - top.to(tl.float64)
-    share = tl.where(gap >= -DEEP, exponential(tl.where(gap >= -DEEP, gap, 0.0)), 0.0)
-    if not FINE:
-        one = 1.0 / exponentials(reference, reference, FINE).to(tl.float64)
-        total, share = total * one, share * one
-        s = tl.where(second == top, total - 1.0, share * (sum_of_units * UNIT_RAISED))
-    else:
-        s = tl.where(second == top, total - 1.0, share * total)
-    s = tl.where(top == NOTHING, 0.0, s)
-    return tl.where(top == top, s, top), share
+def many(count, AXIS: tl.constexpr):
+    """The sum of integers along the classes that 64 bits may not hold."""
+    return tl.sum(count >> SPLIT, AXIS).to(tl.float64) * HIGH_UNIT + tl.sum(count & REST, AXIS).to(tl.float64)
+
+
+@triton.jit
+def is_sure(s, classes, FINE: tl.constexpr, CLASSES: tl.constexpr):
+    """Whether the error, half a unit a class, is less than 2^-34 of s; where that asks for more than a half, it is enough."""
+    return ~((s < HALF) & (s < classes * (unit(FINE, CLASSES) * (2.0**33 if FINE else 2.0**33 / RAISE))))
+
+
+@triton.jit
+def reference_of(second):
+    """The largest of the others, as something that can be taken from them: 0 where there are none."""
+    return tl.where(second == NOTHING, 0.0, second)
+
+
+@triton.jit
+def rescaled(total, second, largest):
+    """The sum relative to the second, relative to the largest."""
+    return total * exponential(tl.maximum(second.to(tl.float64) - largest.to(tl.float64), -DEEP))
 
 
 @triton.jit
 def of_tile(x, FINE: tl.constexpr, AXIS: tl.constexpr, CLASSES: tl.constexpr):
-    """(x in the limit, exponentials, z_k, z_j, s, what those are multiplied with) of rows that are here whole, -inf beyond their end."""
-    top, second = pair_of(x, AXIS)
-    x = limit(x, top, AXIS)
-    top, second, reference = finite(top, second)
-    e = exponentials(x, across(reference, AXIS), FINE)
-    s, share = normaliser(top, second, reference, summed(units(e, FINE), AXIS, CLASSES > MOST), FINE)
-    return x, e, top, second, s, share
+    """(x tamed, exponentials, the largest as it was and tamed, s) of rows that are here whole, -inf beyond their end."""
+    top = tl.reduce(x, AXIS, larger)
+    largest = tame(top)
+    x = tamed(x, top, largest, AXIS)
+    e = exponentials(x, across(largest, AXIS), FINE)
+    s = of_units(tl.sum(units(e, FINE, CLASSES), AXIS).to(tl.float64), largest, FINE, CLASSES) - 1.0
+    return x, e, top, largest, tl.where(top == top, s, top)
+
+
+@triton.jit
+def others_of_tile(x, largest, s, classes, FINE: tl.constexpr, AXIS: tl.constexpr, CLASSES: tl.constexpr):
+    """s, as accurate for a confident row as for any."""
+    sure = is_sure(s, classes, FINE, CLASSES)
+    if tl.min(sure.to(tl.int32)) == 0:
+        x = tl.where(x == across(largest, AXIS), NOTHING, x)
+        second = tl.max(x, AXIS)
+        reference = reference_of(second)
+        count = tl.sum(units(exponentials(x, across(reference, AXIS), FINE), FINE, CLASSES), AXIS)
+        total = of_units(count.to(tl.float64), reference, FINE, CLASSES)
+        s = tl.where(sure, s, rescaled(total, second, largest))
+    return s
 
 
 @triton.jit
 def of_sweeps(z, begin, there, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr):
-    """(the largest, +inf or not, then z_k, z_j, its reference, s, what exponentials are multiplied with) of longer rows: one sweep for the two largest of
-    each place of the tile, one for the sum."""
-    k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
-    largest = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
-    following = tl.full(largest.shape, NOTHING, tl.float32)
+    """(the largest as it was and tamed, s) of longer rows: a sweep for each."""
+    _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
+    top = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
     for first in range(CLASSES, classes, CLASSES):
-        k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
-        x = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
-        following = tl.maximum(following, tl.minimum(largest, x))
-        largest = tl.maximum(largest, x, propagate_nan=tl.PropagateNan.ALL)
-    greatest, second = tl.reduce((largest, following), AXIS, two_largest)
-    top, second, reference = finite(greatest, second)
-    count = tl.zeros(largest.shape, tl.int64)
+        _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+        top = larger(top, tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32))
+    count = tl.zeros(top.shape, tl.int64)
+    top = tl.reduce(top, AXIS, larger)
+    largest = tame(top)
     for first in range(0, classes, CLASSES):
-        k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
-        x = limit(tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32), greatest, AXIS)
-        count += units(exponentials(x, across(reference, AXIS), FINE), FINE)
-    s, share = normaliser(top, second, reference, summed(count, AXIS, True), FINE)
-    return greatest, top, second, reference, s, share
+        _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+        x = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
+        x = tamed(x, top, largest, AXIS)
+        count += units(exponentials(x, across(largest, AXIS), FINE), FINE, CLASSES)
+    s = of_units(many(count, AXIS), largest, FINE, CLASSES) - 1.0
+    return top, largest, tl.where(top == top, s, top)
 
 
 @triton.jit
-def probabilities(x, e, second, s, share, times, less, FINE: tl.constexpr, AXIS: tl.constexpr):
-    """times h_i - less, two factors of each row in double precision (None: 1 and 0), in single at least. A row of -inf has no
-    exponentials, and none that is more than the second."""
-    one = 1.0 / (1.0 + s)
-    if times is None:
-        largest, factor, second_factor = one, share * one, 1.0 / RAISE
-    else:
-        largest, factor, second_factor = one * times, share * one * times, across((times / RAISE).to(tl.float32), AXIS)
+def others(z, begin, first, there, top, largest, inner, classes, CLASSES: tl.constexpr, AXIS: tl.constexpr):
+    """A tile, with -inf in the largest's place."""
+    _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+    x = tamed(tl.load(z + offsets, inside, NOTHING).to(tl.float32), top, largest, AXIS)
+    return tl.where(x == across(largest, AXIS), NOTHING, x)
+
+
+@triton.jit
+def others_of_sweeps(
+    z, begin, there, top, largest, s, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr
+):
+    """`others_of_tile`, by two sweeps more."""
+    sure = is_sure(s, classes, FINE, CLASSES)
+    if tl.min(sure.to(tl.int32)) == 0:
+        second = others(z, begin, 0, there, top, largest, inner, classes, CLASSES, AXIS)
+        for first in range(CLASSES, classes, CLASSES):
+            second = tl.maximum(second, others(z, begin, first, there, top, largest, inner, classes, CLASSES, AXIS))
+        count = tl.zeros(second.shape, tl.int64)
+        second = tl.max(second, AXIS)
+        reference = reference_of(second)
+        for first in range(0, classes, CLASSES):
+            x = others(z, begin, first, there, top, largest, inner, classes, CLASSES, AXIS)
+            count += units(exponentials(x, across(reference, AXIS), FINE), FINE, CLASSES)
+        total = of_units(many(count, AXIS), reference, FINE, CLASSES)
+        s = tl.where(sure, s, rescaled(total, second, largest))
+    return s
+
+
+@triton.jit
+def probabilities(e, largest, s, times, less, FINE: tl.constexpr, AXIS: tl.constexpr):
+    """times h_i - less, both of each row and in double precision: in single precision at least."""
+    share = reciprocal(1.0 + s)
     if FINE:
-        others = e * across(factor, AXIS)
-    else:  # one after the other: the product of both may be a subnormal number
-        others = e * across((share * one * RAISE).to(tl.float32), AXIS) * second_factor
-    if less is not None:
-        others, largest = others - across(less, AXIS), largest - less
-    return tl.where(x > across(second, AXIS), across(largest.to(tl.float32), AXIS), others.to(tl.float32))
+        h = e * across(share * times, AXIS)
+        if less is not None:
+            h -= across(less, AXIS)
+    else:  # one after the other: the product of all may be a subnormal number
+        h = e * across((share * reciprocal(one_of(largest, FINE)) * RAISE).to(tl.float32), AXIS) * across((times / RAISE).to(tl.float32), AXIS)
+        if less is not None:
+            h -= across(less.to(tl.float32), AXIS)
+    return h.to(tl.float32)
