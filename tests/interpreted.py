@@ -17,4 +17,6 @@ def by_halves(self, inputs):
         arrays = [each.handle.data for each in (made if isinstance(made, tuple) else (made,))]
     if not self.keep_dims:
         arrays = [array.squeeze(axis) for array in arrays]
-    return [self.to_tensor(array.item() if array.ndim == 0 else array, each.dtype) for array, each in zip(arrays, inputs, strict=True)]
+    return [
+        self.to_tensor(array.item() if array.ndim == 0 else array, each.dtype) for array, each in zip(arrays, inputs, strict=True)
+    ]

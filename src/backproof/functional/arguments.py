@@ -92,20 +92,27 @@ def unfolded(array: Array, shape: Shape, axes: tuple[int, ...]) -> Array:
 
 
 def destination(out: object, shape: Shape, dtype: Any, guide: Array) -> Array | None:
-    """`out` as a NumPy array to write to, checked; None if there is none."""
+    """`out` as an array to write to, a NumPy array or a tensor where the input is; checked. None if there is none."""
     if out is None:
         return None
     place = out if isinstance(out, np.ndarray) else received(out, "out").array if is_tensor(out) else None
-    if place is None or not is_numpy(guide):
+    if place is None or is_numpy(place) != is_numpy(guide):
         kind = f"{type(out).__module__}.{type(out).__qualname__}"
-        raise ArgumentTypeError(
-            f"out: expected a NumPy array or a torch tensor on the CPU, for input of the same kind, received {kind}"
-        )
+        raise ArgumentTypeError(f"out: expected a NumPy array or a torch tensor, for input of the same kind, received {kind}")
+    if not is_numpy(place):
+        return _tensor_to_write(place, shape, guide)
     require_shape(place, shape, "out")
     if place.dtype != dtype:
         raise ArgumentTypeError(f"out: expected dtype {dtype}, received {place.dtype}")
     if not place.flags.writeable:
         raise ArgumentError("out: expected an array that can be written to, received a read-only one")
+    return place
+
+
+def _tensor_to_write(place: Any, shape: Shape, guide: Any) -> Any:
+    require_shape(place, shape, "out")
+    if place.dtype != guide.dtype or place.device != guide.device:
+        raise ArgumentTypeError(f"out: expected {guide.dtype} on {guide.device}, received {place.dtype} on {place.device}")
     return place
 
 

@@ -241,6 +241,8 @@ def _view_of_rows(place: Array, axis: int, shape: Any) -> Array | None:
     """(N, C) rows that share `place`'s memory; None if there is no such view."""
     if place.ndim == 2 and axis == 1:
         return place
+    if not is_numpy(place):
+        return None
     rows = np.moveaxis(place, axis, -1).view()
     try:
         rows.shape = tuple(shape)  # refuses to copy

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backproof.arrays import Array, is_numpy, namespace, widened
-from backproof.kernels import exact, leases, reference, reference_losses
+from backproof.kernels import exact, leases, reference, reference_losses, tensors
 from backproof.kernels.reference_losses import Options
 
 
@@ -39,6 +39,7 @@ class Kernels(NamedTuple):
 
 TABLE = (
     Kernels("cpu", "backproof.kernels.cpu", _native_floats),  # Numba
+    Kernels("triton", "backproof.kernels.triton", tensors.on_a_gpu),
     Kernels("reference", "backproof.kernels.reference", _anything),
 )
 
@@ -88,11 +89,21 @@ def _fast(function: str, arrays: tuple[Any, ...]) -> Callable[..., Any] | None:
 
 def _entangled(out: Array, arrays: tuple[Any, ...]) -> bool:
     """Whether writing to `out` could change an argument before it is read: overlap, but for being the first argument itself."""
+    if not is_numpy(out):
+        return tensors.entangled(out, arrays)
 
     def same(a: Array) -> bool:
         return a.ctypes.data == out.ctypes.data and a.shape == out.shape and a.strides == out.strides and a.dtype == out.dtype
 
     return any(is_numpy(a) and np.may_share_memory(a, out) and not (i == 0 and same(a)) for i, a in enumerate(arrays))
+
+
+def _room(arrays: tuple[Array, ...]) -> Array:
+    """An array like the first, for a result."""
+    if is_numpy(arrays[0]):
+        return leases.empty(arrays[0].shape, _dtype_of(arrays))
+    tensor: Any = arrays[0]
+    return tensor.new_empty(tensor.shape)
 
 
 def _stored(result: Array, out: Array | None) -> Array:
@@ -113,7 +124,7 @@ def _mapped(function: str, arrays: tuple[Any, ...], axis: int, out: Array | None
     if fast is None:
         result: Array = getattr(reference, function)(*arrays, axis)
         return _stored(result, out)
-    place = leases.empty(arrays[0].shape, _dtype_of(arrays)) if out is None or _entangled(out, arrays) else out
+    place = _room(arrays) if out is None or _entangled(out, arrays) else out
     fast(*arrays, axis, place)
     return _stored(place, out)
 
@@ -136,7 +147,10 @@ def log_softmax_vjp(log_h: Array, upstream: Array, axis: int, out: Array | None 
 
 def logsumexp(z: Array, axis: int) -> Array:
     fast = _fast("logsumexp", (z,))
-    return reference.logsumexp(z, axis) if fast is None else np.asarray(fast(z, axis))
+    if fast is None:
+        return reference.logsumexp(z, axis)
+    result = fast(z, axis)
+    return np.asarray(result) if is_numpy(z) else result
 
 
 def logsumexp_vjp(z: Array, upstream: Array, axis: int) -> Array:
@@ -144,7 +158,7 @@ def logsumexp_vjp(z: Array, upstream: Array, axis: int) -> Array:
     fast = _fast("logsumexp_vjp", (z, np.atleast_1d(upstream) if is_numpy(upstream) else upstream))
     if fast is None:
         return reference.logsumexp_vjp(z, upstream, axis)
-    place = leases.empty(z.shape, _dtype_of((z, upstream)))
+    place = _room((z, upstream))
     fast(z, upstream, axis, place)
     return place
 
@@ -157,21 +171,35 @@ def cross_entropy(
     z is (N, C); target labels (N,) or wide probabilities (N, C). A row of scale 0 has a gradient of exactly 0, whatever is in it.
     """
     fast = _fast("cross_entropy", (z,))
-    given = [a for a in (target, scale, options.class_weight) if a is not None]
-    if fast is None or not all(is_numpy(a) and a.dtype in (np.int64, np.float64) for a in given):
+    if fast is None or not _suited(z, target, options, scale):
         value, slopes = reference_losses.cross_entropy(z, target, options)
         return value, _stored(scaled(slopes, scale, z.dtype), out) if gradient else None
     place = None
     if gradient:
-        place = leases.empty(z.shape, z.dtype) if out is None or _entangled(out, (z, target)) else out
-    value = leases.empty((z.shape[0],), np.float64)
+        place = _room((z,)) if out is None or _entangled(out, (z, target)) else out
+    value = leases.empty((z.shape[0],), np.float64) if is_numpy(z) else tensors.wide_rows(z)
     fast(z, target, scale=scale, **options._asdict(), loss=value, grad=place)
     return value, None if place is None else _stored(place, out)
+
+
+def _suited(z: Array, target: Array, options: Options, scale: Array | None) -> bool:
+    """Whether the fast cross-entropy for z takes what is given beside it."""
+    if is_numpy(z):
+        given = [a for a in (target, scale, options.class_weight) if a is not None]
+        return all(is_numpy(a) and a.dtype in (np.int64, np.float64) for a in given)
+    alone = options.class_weight is None or not options.label_smoothing
+    return target.ndim == 1 and alone and options._replace(class_weight=None, ignore_index=None, label_smoothing=0.0) == Options()
 
 
 def labelled_by_address() -> Callable[..., Any] | None:
     """The compiled cross-entropy with labels that takes addresses; None: there is none to be used."""
     return getattr(_module(TABLE[0].module), "labelled_by_address", None) if _ONLY.get() in (None, TABLE[0].name) else None
+
+
+def on_a_gpu(function: str, z: Any) -> Callable[..., Any] | None:
+    """A function of Triton's module, if z is a tensor for it; None: it is not."""
+    row = TABLE[1]
+    return getattr(_module(row.module), function, None) if _ONLY.get() in (None, row.name) and row.takes((z,)) else None
 
 
 def total(x: Array) -> tuple[Array, Array]:

@@ -76,14 +76,15 @@ def curvature_product(f: Any, z: Tensor, target: Tensor, weight: Tensor | None, 
     return torch.where(factor == 0, 0.0, product * factor).to(product.dtype)
 
 
-def entropy_backward(f: Any, both: Any, ctx: Any, u: Tensor | None, v: Tensor | None, gives: Any) -> Tensor | None:
-    """The gradient of u loss + <v, gradient>. `both` makes loss and gradient; `gives(u)`: the gradient may go out as it is."""
+def entropy_backward(f: Any, both: Any, ctx: Any, u: Tensor | None, v: Tensor | None, given: Any) -> Tensor | None:
+    """The gradient of u loss + <v, gradient>. `both` makes loss and gradient; `given` as in `entropy_node`."""
     z, target, weight, gradient = ctx.saved_tensors
     dz = None
     if u is not None:
         if not ctx.made:
             gradient = both(z, target, weight, *ctx.options, True)[1]
-        dz = gradient.detach() if ctx.made and gives(u) else times_rows(u, gradient, class_axis(z), ctx.options[1])
+        dz = given(gradient, u) if ctx.made and v is None else None
+        dz = times_rows(u, gradient, class_axis(z), ctx.options[1]) if dz is None else dz
     if v is not None and ctx.made:
         second = curvature_product(f, z, target, weight, ctx.options, v)
         dz = second if dz is None else dz + second

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from backproof.torch import graph
+from backproof.torch import graph, on_gpu
 from backproof.torch.applied import applied
 from backproof.torch.derivatives import along_tangent, class_axis, curvature_product, entropy_backward, loss_dtype
 
@@ -36,7 +36,7 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         u, v = upstream
-        return entropy_backward(graph, both, ctx, u, v, gives), None, None, None, None, None, None
+        return entropy_backward(graph, both, ctx, u, v, given), None, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -76,6 +76,15 @@ def gives(u: Tensor) -> bool:
     """Whether a gradient may be given away as it is: only where the graph is about to be freed, as a leaf takes it for its own, and
     writes to it."""
     return not torch.is_grad_enabled() and not _graph_is_kept() and _is_one(u)
+
+
+def given(gradient: Tensor, u: Tensor) -> Tensor | None:
+    """The gradient times u, which nothing is lost by making of the gradient itself; None: something is."""
+    if gives(u):
+        return gradient.detach()
+    if u.is_cpu or u.ndim or torch.is_grad_enabled() or _graph_is_kept() or _moves_along(u):
+        return None
+    return on_gpu.times(gradient, u)
 
 
 def _is_one(u: Tensor) -> bool:

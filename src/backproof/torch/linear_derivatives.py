@@ -77,7 +77,7 @@ def curved(
     return moved, dx, dw, db
 
 
-def linear_backward(f: Any, both: Any, linear: Any, ctx: Any, upstream: Any, gives: Any) -> Made:
+def linear_backward(f: Any, both: Any, linear: Any, ctx: Any, upstream: Any, given: Any) -> Made:
     """The gradients with respect to x, W, b and the rows' scale; `linear` makes loss and gradients, the rest as in
     `entropy_backward`. A loss of scaled rows is looked at by nobody: it serves its gradient."""
     v, a, big_a, c = upstream
@@ -89,12 +89,17 @@ def linear_backward(f: Any, both: Any, linear: Any, ctx: Any, upstream: Any, giv
         found = *linear(x, w, bias, v, target, weight, ignored, "sum", smoothing, True)[1:], None
     elif v is not None:
         made = (dx, dw, db) if ctx.made else linear(*saved, *ctx.options, True)[1:]
-        given = ctx.made and gives(v)
-        found = *(each.detach() if given else (each * v).to(each.dtype) for each in made), None
+        alone = ctx.made and a is big_a is c is None
+        found = *(_times(each, v, given if alone else None) for each in made), None
     if ctx.made and not a is big_a is c is None:
         moved, *second = curved(f, both, saved, ctx.options, a, big_a, None if bias is None else c)
         found = tuple(_sum(*each) for each in zip(found, (*second, moved), (x, w, bias, scale), strict=True))
     return *found[:2], None if bias is None else found[2], found[3]
+
+
+def _times(gradient: Tensor, v: Tensor, given: Any) -> Tensor:
+    made = None if given is None else given(gradient, v)
+    return (gradient * v).to(gradient.dtype) if made is None else made
 
 
 def _sum(one: Tensor | None, two: Tensor, like: Tensor | None) -> Tensor | None:

@@ -11,7 +11,7 @@ import torch
 
 from backproof.torch import graph
 from backproof.torch.applied import applied
-from backproof.torch.entropy_node import both, gives, one_by_one
+from backproof.torch.entropy_node import both, given, one_by_one
 from backproof.torch.linear_derivatives import keep_linear, linear_backward, linear_forward
 
 Tensor = torch.Tensor
@@ -33,7 +33,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
-        return *linear_backward(graph, both, linear, ctx, upstream, gives), *[None] * 6
+        return *linear_backward(graph, both, linear, ctx, upstream, given), *[None] * 6
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:

@@ -100,14 +100,14 @@ def _keep_entropy(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _entropy_backward(ctx: Any, u: Tensor | None, v: Tensor | None) -> Any:
-    return entropy_backward(_THIS, cross_entropy, ctx, u, v, lambda u: False), None, None, None, None, None, None
+    return entropy_backward(_THIS, cross_entropy, ctx, u, v, lambda gradient, u: None), None, None, None, None, None, None
 
 
 cross_entropy.register_autograd(_entropy_backward, setup_context=_keep_entropy)
 
 
 def _linear_backward(ctx: Any, *upstream: Any) -> Any:
-    return *linear_backward(_THIS, cross_entropy, linear_cross_entropy, ctx, upstream, lambda u: False), *[None] * 6
+    return *linear_backward(_THIS, cross_entropy, linear_cross_entropy, ctx, upstream, lambda gradient, u: None), *[None] * 6
 
 
 linear_cross_entropy.register_autograd(_linear_backward, setup_context=keep_linear)

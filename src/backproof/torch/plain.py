@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from backproof import functional as F
-from backproof.kernels import dispatch
+from backproof.kernels import dispatch, tensors
+from backproof.torch import on_gpu
 
 Tensor = torch.Tensor
 HALF = (torch.float16, torch.bfloat16)
@@ -35,6 +36,8 @@ def log_softmax(z: Tensor, dim: int) -> Tensor:
 def logsumexp(z: Tensor, dim: int) -> Tensor:
     if z.numel() and _is_plain(z):
         return torch.from_numpy(np.asarray(dispatch.logsumexp(z.detach().numpy(), dim)))
+    if _for_a_gpu(z):
+        return dispatch.logsumexp(z.detach(), dim)  # type: ignore[arg-type, return-value]
     result: Tensor = F.logsumexp(_seen(z), axis=dim)
     return result.to(z.dtype).contiguous()
 
@@ -47,19 +50,27 @@ def log_softmax_vjp(log_h: Tensor, upstream: Tensor, dim: int) -> Tensor:
     return _along("log_softmax_vjp", log_h, upstream, dim=dim)
 
 
-def _along(name: str, *tensors: Tensor, dim: int) -> Tensor:
-    first = tensors[0]
+def _along(name: str, *given: Tensor, dim: int) -> Tensor:
+    first = given[0]
     if first.numel() == 0:
         return torch.empty_like(first)  # the functions may hand back an empty input itself
-    if all(_is_plain(t) and t.dtype is first.dtype and t.shape == first.shape for t in tensors):  # nothing to be looked at
-        return torch.from_numpy(getattr(dispatch, name)(*(t.detach().numpy() for t in tensors), dim))
-    result: Tensor = getattr(F, name)(*map(_seen, tensors), axis=dim)
+    if all(_is_plain(t) and t.dtype is first.dtype and t.shape == first.shape for t in given):  # nothing to be looked at
+        return torch.from_numpy(getattr(dispatch, name)(*(t.detach().numpy() for t in given), dim))
+    if _for_a_gpu(*given):
+        made: Tensor = getattr(dispatch, name)(*(t.detach() for t in given), dim)
+        return made
+    result: Tensor = getattr(F, name)(*map(_seen, given), axis=dim)
     return result.to(first.dtype).contiguous()  # as operators have announced it
 
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether it is memory that NumPy sees as what it is."""
     return tensor.is_cpu and tensor.dtype in PLAIN and tensor.layout is torch.strided and not tensor.is_neg()
+
+
+def _for_a_gpu(*given: Tensor) -> bool:
+    """Whether there are programs for these, with nothing to be looked at."""
+    return tensors.on_a_gpu(given) and all(t.shape == given[0].shape and not t.is_neg() for t in given)
 
 
 def cross_entropy(
@@ -72,6 +83,9 @@ def cross_entropy(
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """(loss, its gradient), the latter without entries if it is not wanted. The classes are torch's: axis 1, or 0 of one row."""
+    quick = on_gpu.cross_entropy(z, target, weight, ignore_index, reduction, label_smoothing, gradient)
+    if quick is not None:
+        return quick
     options: dict[str, Any] = {
         "axis": min(1, z.ndim - 1),
         "weight": None if weight is None else weight.detach(),

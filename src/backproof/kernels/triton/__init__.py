@@ -1,80 +1,82 @@
 """Softmax and its kin for torch tensors on a GPU, by programs that Triton compiles; cross-entropy of labels with its gradient.
 
-Single precision is right to 0.501 units in the last place, as everywhere; half precision too. What is not here, double precision
-too, is the reference's, in torch's operations. With TRITON_INTERPRET=1 in the environment the programs run in NumPy, for tests.
+Single and half precision, to 0.501 units in the last place, with the same bits for any axis, strides, order of a row and company of
+other rows. Arguments are checked by the caller, `kernels.tensors` says what is taken; everything else is left to the reference.
+`out` and `grad` may be the first argument. With TRITON_INTERPRET=1 in the environment the programs run in NumPy, for tests.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
-import triton  # noqa: F401
 
 from backproof.kernels.triton import entropy, jacobian, normalised
-from backproof.kernels.triton.launches import at, launch, rows_of
+from backproof.kernels.triton.launches import FARTHEST, ONE_ARRAY, TWO_ARRAYS, Kind, at, launch, rows_of
 
 Tensor = torch.Tensor
-FINE = {torch.float32: True, torch.float16: False, torch.bfloat16: False}
-ALIGNED = 16  # bytes
+BLOCK, MANY = 4096, 2048  # numbers and programs of `times`
 
 
-def takes(arrays: tuple[Any, ...]) -> bool:
-    """Whether these are tensors of one precision, single or half, where programs run."""
-    first = arrays[0]
-    return all(
-        isinstance(a, torch.Tensor) and a.dtype is first.dtype and a.device == first.device and a.numel() and a.ndim for a in arrays
-    ) and (first.dtype in FINE and (first.is_cuda or INTERPRETED))
+def _is_fine(z: Tensor) -> bool:
+    return z.dtype is torch.float32
 
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+def _laid_out(z: Tensor, out: Tensor | None, axis: int) -> tuple[Tensor, Tensor | None, int]:
+    """What is read, what is written to, and the classes' axis there: another one if they are too far apart for a program."""
+    where = axis if rows_of(z, axis).reach < FARTHEST else z.ndim - 1
+    source = z.movedim(axis, where).contiguous()
+    direct = out is None or (where == axis and out.is_contiguous())
+    return source, out if direct else torch.empty_like(source), where
 
 
-def _mapped(program: Any, z: Tensor, axis: int, out: Tensor) -> None:
-    source, place = z.contiguous(), out if out.is_contiguous() else torch.empty_like(z, memory_format=torch.contiguous_format)
-    of = rows_of(z, axis)
-    how = launch(of, z.element_size(), FINE=FINE[z.dtype], AXIS=of.axis)
-    with at(z):
-        program[how.grid](source, place, of.rows, of.inner, how.vectors, **how.options)
-    if place is not out:
-        out.copy_(place)
+def _handed_over(place: Tensor | None, out: Tensor | None, where: int, axis: int) -> None:
+    if place is not None and out is not None and place is not out:
+        out.copy_(place.movedim(where, axis))
+
+
+def _along(program: Any, kind: Kind, arrays: tuple[Tensor, ...], axis: int, out: Tensor, **constants: Any) -> None:
+    source, place, where = _laid_out(arrays[0], out, axis)
+    others = [each.movedim(axis, where).contiguous() for each in arrays[1:]]
+    of = rows_of(source, where)
+    how = launch(kind, of, source.element_size(), **constants)
+    with at(source):
+        program[how.grid](source, *others, place, of.rows, of.inner, how.vectors, **how.options)
+    _handed_over(place, out, where, axis)
 
 
 def softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _mapped(normalised.softmax, z, axis, out)
+    _along(normalised.softmax, ONE_ARRAY, (z,), axis, out, FINE=_is_fine(z))
 
 
 def log_softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _mapped(normalised.log_softmax, z, axis, out)
+    _along(normalised.log_softmax, ONE_ARRAY, (z,), axis, out, FINE=_is_fine(z))
 
 
 def logsumexp(z: Tensor, axis: int) -> Tensor:
+    source, _, where = _laid_out(z, None, axis)
     out = z.new_empty((*z.shape[:axis], *z.shape[axis + 1 :]))
-    _mapped(normalised.logsumexp, z, axis, out)
+    of = rows_of(source, where)
+    how = launch(ONE_ARRAY, of, z.element_size(), FINE=_is_fine(z))
+    with at(z):
+        normalised.logsumexp[how.grid](source, out, of.rows, of.inner, how.vectors, **how.options)
     return out
 
 
-def _product(program: Any, h: Tensor, upstream: Tensor, axis: int, out: Tensor) -> None:
-    """The classes side by side, and where threads read several at once: so their sums are always made in the same order."""
-    last = h.movedim(axis, -1)
-    sources = [t if not t.data_ptr() % ALIGNED else t.clone() for t in (last.contiguous(), upstream.movedim(axis, -1).contiguous())]
-    direct = last.shape == out.shape and out.is_contiguous() and axis == h.ndim - 1
-    place = out if direct else torch.empty(last.shape, dtype=h.dtype, device=h.device)
-    of = rows_of(last, last.ndim - 1)
-    how = launch(of, h.element_size())
-    with at(h):
-        program[how.grid](*sources, place, of.rows, how.vectors, **how.options)
-    if place is not out:
-        out.copy_(place.movedim(-1, axis))
-
-
 def softmax_vjp(h: Tensor, upstream: Tensor, axis: int, out: Tensor) -> None:
-    _product(jacobian.softmax_product, h, upstream, axis, out)
+    _along(jacobian.softmax_product, TWO_ARRAYS, (h, upstream), axis, out)
 
 
 def log_softmax_vjp(log_h: Tensor, upstream: Tensor, axis: int, out: Tensor) -> None:
-    _product(jacobian.log_softmax_product, log_h, upstream, axis, out)
+    _along(jacobian.log_softmax_product, TWO_ARRAYS, (log_h, upstream), axis, out)
+
+
+def cross_entropy(
+    z: Tensor, target: Tensor, *, scale: Tensor | None, class_weight: Tensor | None, ignore_index: int | None,
+    label_smoothing: float, z_loss: float, softcap: float | None, temperature: float, loss: Tensor, grad: Tensor | None,
+) -> None:  # fmt: skip
+    """Of rows z (N, C) and labels (N,), no class weights with smoothing, and none of the three options that follow it."""
+    loss.copy_(labelled(z, 1, target, class_weight, scale, ignore_index, label_smoothing, grad))
 
 
 def labelled(
@@ -89,15 +91,15 @@ def labelled(
 ) -> Tensor:
     """Values, one a row, in double precision, for labels (N,); the gradients go to `grad`. `scale` (1,) or one a row, and `weight`
     (C,), are in double precision."""
-    source = z.contiguous()
-    place = grad if grad is None or grad.is_contiguous() else torch.empty_like(z, memory_format=torch.contiguous_format)
-    of = rows_of(z, axis)
+    source, place, where = _laid_out(z, grad, axis)
+    of = rows_of(source, where)
+    target = target.reshape(-1).long()
     others, distance = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
     how = launch(
+        ONE_ARRAY,
         of,
         z.element_size(),
-        FINE=FINE[z.dtype],
-        AXIS=of.axis,
+        FINE=_is_fine(z),
         IGNORE=ignore_index is not None,
         WEIGHTED=weight is not None,
         SCALES=0 if scale is None else 1 if scale.numel() == 1 else 2,
@@ -107,7 +109,7 @@ def labelled(
     with at(z):
         entropy.labelled[how.grid](
             source,
-            target.contiguous(),
+            target,
             weight if weight is None else weight.contiguous(),
             scale if scale is None else scale.contiguous(),
             others,
@@ -119,11 +121,18 @@ def labelled(
             ignore_index or 0,
             **how.options,
         )
-    if grad is not None and place is not grad:
-        grad.copy_(place)
+    _handed_over(place, grad, where, axis)
     value = others.log1p_().add_(distance)
     if weight is not None:
         is_class = (target >= 0) & (target < of.classes)
         weights = torch.where(is_class, weight[torch.where(is_class, target, 0)], 1.0)
         value = torch.where(weights == 0, 0.0, value * weights)
     return value
+
+
+def times(x: Tensor, factor: Tensor) -> Tensor:
+    """x, contiguous, times a number on the same GPU, in its place; the number is looked at there."""
+    blocks = -(-x.numel() // BLOCK)
+    with at(x):
+        entropy.times[(min(blocks, MANY),)](x, factor, x.numel(), BLOCK=BLOCK)
+    return x

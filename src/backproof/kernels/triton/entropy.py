@@ -72,11 +72,14 @@ def labelled(
 ):
     """s and t . (z_k - z) of each row, whose loss is w_y (log1p(s) + the latter), and the gradient scale w_y (h - t).
 
-    SCALES: 0 for none, 1 for one number, 2 for one a row. A row with the label `ignored`, or of scale 0, is not read and has 0. A label
-    that is no class makes loss and gradient nan.
+    SCALES: 0 for none, 1 for one number, 2 for one a row. A row with the label `ignored`, or of scale 0, is not read and has 0.
+    A label that is no class makes loss and gradient nan.
     """
     classes = vectors * VECTOR
-    row, there, begin = places(rows, inner, classes, ROWS, AXIS)
+    row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
+    z += start
+    if GRADIENT:
+        grad += start
     label = tl.load(target + row, there, 0)
     counts, factor = there, tl.full((ROWS,), 1.0, tl.float64)
     if IGNORE:
@@ -95,8 +98,8 @@ def labelled(
     if WHOLE:
         k, offsets, inside = tile(begin, 0, counts, inner, classes, CLASSES, AXIS)
         logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        x, e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
-        exact = others_of_tile(x, largest, s, classes, FINE, AXIS, CLASSES)
+        e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
+        exact = others_of_tile(z, begin, counts, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
     else:
         top, largest, s = of_sweeps(z, begin, counts, inner, classes, FINE, CLASSES, AXIS)
         exact = others_of_sweeps(z, begin, counts, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
@@ -131,3 +134,14 @@ def labelled(
                 )
                 k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
                 tl.store(grad + offsets, result, inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def times(x, factor, numbers, BLOCK: tl.constexpr):
+    """x times the factor in its place, which takes no time if that is 1."""
+    f = tl.load(factor)
+    if f != 1.0:
+        for block in range(tl.program_id(0), tl.cdiv(numbers, BLOCK), tl.num_programs(0)):
+            i = tl.full((1,), BLOCK, tl.int64) * block + tl.arange(0, BLOCK)
+            inside = i < numbers
+            tl.store(x + i, tl.load(x + i, inside, 0.0) * f, inside)

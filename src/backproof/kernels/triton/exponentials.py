@@ -1,8 +1,8 @@
 """Exponentials of logits relative to the largest, and what is made of their sum, in the operations of a GPU's programs.
 
-exp(d) = 2^n exp(r), |r| <= ln(2)/2, as in `cpu.exponential`: n is in the low bits of what a large number, the shifter, has been added
-to, and exp(r) = 1 + r q(r), q interpolated at Chebyshev's points. FINE, for results in single precision, is double precision, right
-to 2^-38. Otherwise, for results in half precision, it is single precision, right to 2^-23.
+exp(d) = 2^n exp(r), |r| <= ln(2)/2, as in `cpu.exponential`: n is in the low bits of what a large number, the shifter, has been
+added to, and exp(r) = 1 + r q(r), q interpolated at Chebyshev's points. FINE, for results in single precision, is double
+precision, right to 2^-38. Otherwise, for results in half precision, it is single precision, right to 2^-23.
 
 In single precision the difference of two logits must not be rounded. Where the largest is small, nothing is taken from the others:
 all that count are small then, and 2^n is taken relative to that of the largest. Where it is FAR from 0, its difference from those
@@ -30,7 +30,7 @@ RAISE = tl.constexpr(2.0**20)  # times this, the smallest that count are no subn
 
 @triton.jit
 def exponentials(x, largest, FINE: tl.constexpr):
-    """exp(x - largest) for x <= largest, single precision below 2^24 in magnitude. Unless FINE, that is times `one_of` the largest."""
+    """exp(x - largest) for x <= largest, numbers in single precision below 2^24; unless FINE, times `one_of` the largest."""
     if FINE:
         e = exponential(tl.maximum(x, largest - DEEP).to(tl.float64) - largest.to(tl.float64))
     else:

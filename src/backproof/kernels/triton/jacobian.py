@@ -1,6 +1,7 @@
-"""The products with the Jacobians of softmax and log-softmax: programs for a GPU, each for some rows, whose classes are side by side.
+"""The products with the Jacobians of softmax and log-softmax: programs for a GPU, each for some rows.
 
-Sums are in double precision, in an order that depends on the number of classes alone.
+Sums of numbers of either sign are sums of integers too, in units that the largest magnitude sets, so that they have the same bits
+in any order; in rows with an infinity or nan, or with differences beyond single precision, they are sums of numbers.
 """
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -10,73 +11,123 @@ import triton
 import triton.language as tl
 
 from backproof.kernels.triton.exponentials import DEEP, exponential
-from backproof.kernels.triton.rows import NOTHING, places, tile
+from backproof.kernels.triton.rows import NOTHING, across, larger, many, places, tile
+
+LARGEST = tl.constexpr(3.0e38)
+SMALLEST = tl.constexpr(2.0**-120)
+EXPONENT = tl.constexpr(0x7FF0000000000000)
 
 
 @triton.jit
 def of_larger(h, u, other_h, other_u):
-    """Of two pairs the one whose first is larger."""
-    return tl.maximum(h, other_h), tl.where(h > other_h, u, other_u)
+    """Of two pairs the one whose first is larger; among equals, whose second is. The first is nan, if one is."""
+    other = tl.where(h == other_h, tl.maximum(u, other_u), other_u)
+    return larger(h, other_h), tl.where(h > other_h, u, other)
 
 
 @triton.jit
-def both_sums(a, b, c, d):
-    return a + c, b + d
+def magic_of(bound, CLASSES: tl.constexpr):
+    """1.5 2^52 units, a unit being 2^-50 of the power of two above `bound`, or more where more than 4096 numbers are added."""
+    power = (bound.to(tl.float64) + SMALLEST).to(tl.int64, bitcast=True) & EXPONENT
+    return power.to(tl.float64, bitcast=True) * (1.5 * 2.0**3 if CLASSES <= 4096 else 1.5 * 2.0**5)
 
 
 @triton.jit
-def mean_of(products, sums):
-    """<h, c> / <h, 1>; 0 for a row of zeros."""
-    return products / tl.where(sums == 0.0, 1.0, sums)
+def units_of(p, magic):
+    return (p + magic).to(tl.int64, bitcast=True) - magic.to(tl.int64, bitcast=True)
 
 
 @triton.jit
-def softmax_product(h, u, out, rows, vectors, ROWS: tl.constexpr, CLASSES: tl.constexpr, WHOLE: tl.constexpr, VECTOR: tl.constexpr):
+def of_units(count, magic):
+    """`count` units as what they are units of."""
+    return count.to(tl.float64) * (magic * (2.0**-52 / 1.5))
+
+
+@triton.jit
+def pair(h, u, begin, first, there, inner, classes, CLASSES: tl.constexpr, AXIS: tl.constexpr):
+    """Two tiles, 0 and -inf where there is nothing; offsets and mask."""
+    _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+    p = tl.load(h + offsets, inside, 0.0).to(tl.float32)
+    return p, tl.load(u + offsets, inside, NOTHING).to(tl.float32), offsets, inside
+
+
+@triton.jit
+def magnitude(lowest, highest, at):
+    """The largest |u - at|, from that of -u and of u."""
+    return larger(highest - at, lowest + at)
+
+
+@triton.jit
+def relative(v, at, inside, AXIS: tl.constexpr):
+    """u - u_k in double precision."""
+    return tl.where(inside, v.to(tl.float64) - across(at, AXIS).to(tl.float64), 0.0)
+
+
+@triton.jit
+def mean_of(products, sums, best):
+    """<h, c> / <h, 1>; 0 for a row of zeros, nan if an h is."""
+    return tl.where(best == best, products / tl.where(sums == 0.0, 1.0, sums), best)
+
+
+@triton.jit
+def softmax_product(
+    h,
+    u,
+    out,
+    rows,
+    inner,
+    vectors,
+    ROWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    AXIS: tl.constexpr,
+    WHOLE: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
     """h (u - <h, u> / <h, 1>), u taken relative to its value where h is largest: see `reference.softmax_vjp`."""
     classes = vectors * VECTOR
-    _row, there, begin = places(rows, 1, classes, ROWS, 1)
+    _row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
+    h += start
+    u += start
+    out += start
+    p, v, offsets, inside = pair(h, u, begin, 0, there, inner, classes, CLASSES, AXIS)
+    best, value, highest, lowest = p, v, v, tl.where(inside, -v, NOTHING)
+    if not WHOLE:
+        for first in range(CLASSES, classes, CLASSES):
+            p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
+            best, value = of_larger(p, v, best, value)
+            highest, lowest = larger(highest, v), larger(lowest, tl.where(inside, -v, NOTHING))
+    best, at = tl.reduce((best, value), AXIS, of_larger)
+    bound = magnitude(tl.reduce(lowest, AXIS, larger), tl.reduce(highest, AXIS, larger), at)
+    ordinary = bound < LARGEST
     if WHOLE:
-        _k, offsets, inside = tile(begin, 0, there, 1, classes, CLASSES, 1)
-        p, v = tl.load(h + offsets, inside, 0.0).to(tl.float32), tl.load(u + offsets, inside, NOTHING).to(tl.float32)
-        _, at = tl.reduce((p, v), 1, of_larger)
-        c = tl.where(inside, v.to(tl.float64) - at.to(tl.float64)[:, None], 0.0)
-        wide = p.to(tl.float64)
-        products, sums = tl.reduce((wide * c, wide), 1, both_sums)
-        tl.store(out + offsets, (wide * (c - mean_of(products, sums)[:, None])).to(tl.float32), inside)
+        magic, one = magic_of(bound, CLASSES), magic_of(tl.full((ROWS,), 1.0, tl.float32), CLASSES)
+        c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
+        products = of_units(tl.sum(units_of(wide * c, across(magic, AXIS)), AXIS), magic)
+        sums = of_units(tl.sum(units_of(wide, across(one, AXIS)), AXIS), one)
+        if tl.min(ordinary.to(tl.int32)) == 0:
+            products = tl.where(ordinary, products, tl.sum(wide * c, AXIS))
+        mean = mean_of(products, sums, best)
+        tl.store(out + offsets, (wide * (c - across(mean, AXIS))).to(tl.float32), inside)
     else:
-        best = tl.full((ROWS, CLASSES), -1.0, tl.float32)
-        there_u = tl.full((ROWS, CLASSES), NOTHING, tl.float32)
+        magic, one = magic_of(bound, 1), magic_of(tl.full((ROWS,), 1.0, tl.float32), 1)
+        products, sums = tl.zeros(p.shape, tl.int64), tl.zeros(p.shape, tl.int64)
         for first in range(0, classes, CLASSES):
-            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
-            p = tl.load(h + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float32)
-            v = tl.load(u + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
-            best, there_u = of_larger(p, v, best, there_u)
-        _, at = tl.reduce((best, there_u), 1, of_larger)
-        at = at.to(tl.float64)[:, None]
-        products, sums = tl.zeros((ROWS, CLASSES), tl.float64), tl.zeros((ROWS, CLASSES), tl.float64)
+            p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
+            c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
+            products += units_of(wide * c, across(magic, AXIS))
+            sums += units_of(wide, across(one, AXIS))
+        products, sums = of_units(many(products, AXIS), magic), of_units(many(sums, AXIS), one)
+        if tl.min(ordinary.to(tl.int32)) == 0:
+            plain = tl.zeros((ROWS,), tl.float64)
+            for first in range(0, classes, CLASSES):
+                p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
+                plain += tl.sum(p.to(tl.float64) * relative(v, at, inside, AXIS), AXIS)
+            products = tl.where(ordinary, products, plain)
+        mean = mean_of(products, sums, best)
         for first in range(0, classes, CLASSES):
-            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
-            p = tl.load(h + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float64)
-            v = tl.load(u + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float64)
-            products += p * tl.where(inside, v - at, 0.0)
-            sums += p
-        products, sums = tl.reduce((products, sums), 1, both_sums)
-        mean = mean_of(products, sums)[:, None]
-        for first in range(0, classes, CLASSES):
-            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
-            p = tl.load(h + offsets, inside, 0.0, eviction_policy="evict_first").to(tl.float64)
-            v = tl.load(u + offsets, inside, 0.0, eviction_policy="evict_first").to(tl.float64)
-            tl.store(out + offsets, (p * ((v - at) - mean)).to(tl.float32), inside, eviction_policy="evict_first")
-
-
-@triton.jit
-def less_share(log_h, u, total, at_largest):
-    """u_i - h_i sum(u); where h_i > 1/2, (1 - h_i) sum(u) - sum over j != i of u_j."""
-    d = log_h.to(tl.float64)
-    h = tl.where(d < -DEEP, 0.0, exponential(tl.where(d < -DEEP, 0.0, d)))
-    wide = u.to(tl.float64)
-    confident = (wide - total[:, None]) + at_largest[:, None]
-    return tl.where(h > 0.5, confident, wide - h * total[:, None]).to(tl.float32)
+            p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
+            result = p.to(tl.float64) * (relative(v, at, inside, AXIS) - across(mean, AXIS))
+            tl.store(out + offsets, result.to(tl.float32), inside, eviction_policy="evict_first")
 
 
 @triton.jit
@@ -90,28 +141,61 @@ def share_of_others(largest, total):
 
 
 @triton.jit
-def log_softmax_product(log_h, u, out, rows, vectors, ROWS: tl.constexpr, CLASSES: tl.constexpr, WHOLE: tl.constexpr, VECTOR: tl.constexpr):
-    """u - h sum(u): see `reference.log_softmax_vjp`. A row of -inf has 0."""
+def less_share(x, v, largest, total, others, AXIS: tl.constexpr):
+    """u_i - h_i sum(u); where h_i > 1/2, (1 - h_i) sum(u) - sum over j != i of u_j; 0 in a row of -inf."""
+    d, wide, total = x.to(tl.float64), v.to(tl.float64), across(total, AXIS)
+    h = tl.where(d < -DEEP, 0.0, exponential(tl.where(d < -DEEP, 0.0, d)))
+    result = tl.where(h > 0.5, (wide - total) + across(others, AXIS), wide - h * total).to(tl.float32)
+    return tl.where(across(largest, AXIS) == NOTHING, 0.0, result)
+
+
+@triton.jit
+def log_softmax_product(
+    log_h,
+    u,
+    out,
+    rows,
+    inner,
+    vectors,
+    ROWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    AXIS: tl.constexpr,
+    WHOLE: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    """u - h sum(u): see `reference.log_softmax_vjp`."""
     classes = vectors * VECTOR
-    _row, there, begin = places(rows, 1, classes, ROWS, 1)
+    _row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
+    log_h += start
+    u += start
+    out += start
+    v, x, offsets, inside = pair(u, log_h, begin, 0, there, inner, classes, CLASSES, AXIS)
+    largest, bound = x, tl.abs(v)
+    if not WHOLE:
+        for first in range(CLASSES, classes, CLASSES):
+            v, x, offsets, inside = pair(u, log_h, begin, first, there, inner, classes, CLASSES, AXIS)
+            largest, bound = tl.maximum(largest, x), larger(bound, tl.abs(v))
+    largest, bound = tl.max(largest, AXIS), tl.reduce(bound, AXIS, larger)
+    ordinary = bound < LARGEST
     if WHOLE:
-        _k, offsets, inside = tile(begin, 0, there, 1, classes, CLASSES, 1)
-        x, v = tl.load(log_h + offsets, inside, NOTHING).to(tl.float32), tl.load(u + offsets, inside, 0.0).to(tl.float32)
-        largest, total = tl.max(x, 1), tl.sum(v.to(tl.float64), 1)
-        result = less_share(x, v, total, share_of_others(largest, total))
-        tl.store(out + offsets, tl.where(largest[:, None] == NOTHING, 0.0, result), inside)
+        magic, wide = magic_of(bound, CLASSES), v.to(tl.float64)
+        total = of_units(tl.sum(units_of(wide, across(magic, AXIS)), AXIS), magic)
+        if tl.min(ordinary.to(tl.int32)) == 0:
+            total = tl.where(ordinary, total, tl.sum(wide, AXIS))
+        tl.store(out + offsets, less_share(x, v, largest, total, share_of_others(largest, total), AXIS), inside)
     else:
-        largest = tl.full((ROWS, CLASSES), NOTHING, tl.float32)
-        total = tl.zeros((ROWS, CLASSES), tl.float64)
+        magic, count, plain = magic_of(bound, 1), tl.zeros(v.shape, tl.int64), tl.zeros((ROWS,), tl.float64)
         for first in range(0, classes, CLASSES):
-            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
-            largest = tl.maximum(largest, tl.load(log_h + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32))
-            total += tl.load(u + offsets, inside, 0.0, eviction_policy="evict_last").to(tl.float64)
-        largest, total = tl.max(largest, 1), tl.sum(total, 1)
+            _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+            count += units_of(tl.load(u + offsets, inside, 0.0).to(tl.float64), across(magic, AXIS))
+        total = of_units(many(count, AXIS), magic)
+        if tl.min(ordinary.to(tl.int32)) == 0:
+            for first in range(0, classes, CLASSES):
+                _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+                plain += tl.sum(tl.load(u + offsets, inside, 0.0).to(tl.float64), AXIS)
+            total = tl.where(ordinary, total, plain)
         others = share_of_others(largest, total)
         for first in range(0, classes, CLASSES):
-            _k, offsets, inside = tile(begin, first, there, 1, classes, CLASSES, 1)
-            x = tl.load(log_h + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32)
-            v = tl.load(u + offsets, inside, 0.0, eviction_policy="evict_first").to(tl.float32)
-            result = tl.where(largest[:, None] == NOTHING, 0.0, less_share(x, v, total, others))
+            v, x, offsets, inside = pair(u, log_h, begin, first, there, inner, classes, CLASSES, AXIS)
+            result = less_share(x, v, largest, total, others, AXIS)
             tl.store(out + offsets, result, inside, eviction_policy="evict_first")

@@ -15,12 +15,22 @@ import torch
 Tensor = torch.Tensor
 
 BYTES = 16  # that are read at once
-NUMBERS = 2048  # in a tile of short rows
-EACH = 512  # numbers for 32 threads
-LONGEST = {4: 8192, 2: 16384}  # classes of rows that are read once, by the bytes of a number
-SWEPT = 4096  # numbers in a tile of longer rows
-SIDE_BY_SIDE = 32  # rows whose numbers are next to each other, in a tile
-WIDEST = 256  # classes in such a tile
+FARTHEST = 2**31  # numbers that a program counts within a row, or a group of rows next to each other
+NUMBERS = 1024  # in a tile of short rows
+EACH = {4: 512, 2: 1024}  # numbers for 32 threads, by the bytes of a number
+SHORT, NUMBERS_OF_SHORT, EACH_OF_SHORT = 64, 512, 128  # rows so short that most of the work is done once a row
+SIDE_BY_SIDE, FEW = 32, 256  # rows that are next to each other in memory in a tile, and classes
+
+
+class Kind(NamedTuple):
+    """What differs between programs: the most classes of a row that is read once, and the tile of longer ones, by bytes."""
+
+    longest: dict[int, int]
+    swept: dict[int, int]
+
+
+ONE_ARRAY = Kind({4: 8192, 2: 32768}, {4: 8192, 2: 4096})
+TWO_ARRAYS = Kind({4: 8192, 2: 4096}, {4: 8192, 2: 4096})
 
 
 class Rows(NamedTuple):
@@ -29,6 +39,11 @@ class Rows(NamedTuple):
     rows: int
     inner: int
     classes: int
+
+    @property
+    def reach(self) -> int:
+        """Numbers of a group of rows next to each other in memory."""
+        return self.inner * self.classes if self.inner > 1 else 0
 
     @property
     def axis(self) -> int:
@@ -52,20 +67,26 @@ def rows_of(z: Tensor, axis: int) -> Rows:
     return Rows(z.numel() // z.shape[axis], math.prod(z.shape[axis + 1 :]), z.shape[axis])
 
 
-def launch(of: Rows, itemsize: int, **constants: Any) -> Launch:
-    block = 1 << (of.classes - 1).bit_length()
+def launch(kind: Kind, of: Rows, itemsize: int, **constants: Any) -> Launch:
+    block, vector, each = _power(of.classes), of.vector(itemsize), EACH[itemsize]
     if of.axis:
-        whole = block <= LONGEST[itemsize]
-        block = block if whole else SWEPT
-        rows = max(1, NUMBERS // block)
+        whole = block <= kind.longest[itemsize]
+        block = block if whole else kind.swept[itemsize]
+        numbers, each = (NUMBERS_OF_SHORT, EACH_OF_SHORT) if block <= SHORT else (NUMBERS, each)
+        rows = max(1, numbers // block)
+        programs = -(-of.rows // rows)
     else:
-        whole = block <= WIDEST
-        block = block if whole else SWEPT // SIDE_BY_SIDE
-        rows = SIDE_BY_SIDE
-    warps = min(max(rows * block // EACH, 1), 32)
-    vector = of.vector(itemsize)
-    tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "VECTOR": vector, "num_warps": warps}
-    return Launch((-(-of.rows // rows),), of.classes // vector, {**tile, **constants})
+        whole, block = block <= FEW, min(block, FEW)
+        rows = min(SIDE_BY_SIDE, _power(of.inner))
+        programs = of.rows // of.inner * -(-of.inner // rows)
+    warps = min(max(rows * block // each, 1), 32)
+    tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "AXIS": of.axis, "VECTOR": vector, "num_warps": warps}
+    return Launch((programs,), of.classes // vector, {**tile, **constants})
+
+
+def _power(number: int) -> int:
+    """The least power of two that is not less."""
+    return 1 << (number - 1).bit_length()
 
 
 def at(z: Tensor) -> AbstractContextManager[Any]:

@@ -37,11 +37,13 @@ def softmax(
 ):
     """h_i; 0 throughout a row of -inf."""
     classes = vectors * VECTOR
-    _row, there, begin = places(rows, inner, classes, ROWS, AXIS)
+    _row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
+    z += start
+    out += start
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
         x = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        x, e, top, largest, s = of_tile(x, FINE, AXIS, CLASSES)
+        e, top, largest, s = of_tile(x, FINE, AXIS, CLASSES)
         once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
         tl.store(out + offsets, probabilities(e, largest, s, once, None, FINE, AXIS), inside)
     else:
@@ -59,7 +61,9 @@ def softmax(
 def logarithms(x, top, log_s, AXIS: tl.constexpr):
     """log h_i = (z_i - z_k) - log1p(s)."""
     shift = across(tl.where(top == NOTHING, 0.0, top).to(tl.float64), AXIS)
-    d = tl.where(x == across(top, AXIS), across(tl.where(top == NOTHING, NOTHING, 0.0).to(tl.float64), AXIS), x.to(tl.float64) - shift)
+    d = tl.where(
+        x == across(top, AXIS), across(tl.where(top == NOTHING, NOTHING, 0.0).to(tl.float64), AXIS), x.to(tl.float64) - shift
+    )
     return (d - across(log_s, AXIS)).to(tl.float32)
 
 
@@ -79,12 +83,14 @@ def log_softmax(
 ):
     """log h_i; -inf throughout a row of -inf."""
     classes = vectors * VECTOR
-    _row, there, begin = places(rows, inner, classes, ROWS, AXIS)
+    _row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
+    z += start
+    out += start
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
         logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        x, _e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
-        log_s = log_one_plus(others_of_tile(x, largest, s, classes, FINE, AXIS, CLASSES))
+        _e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
+        log_s = log_one_plus(others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS))
         tl.store(out + offsets, logarithms(logits, top, log_s, AXIS), inside)
     else:
         top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
@@ -111,11 +117,12 @@ def logsumexp(
 ):
     """z_k + log1p(s)."""
     classes = vectors * VECTOR
-    row, there, begin = places(rows, inner, classes, ROWS, AXIS)
+    row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
+    z += start
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
-        x, _e, top, largest, s = of_tile(tl.load(z + offsets, inside, NOTHING).to(tl.float32), FINE, AXIS, CLASSES)
-        s = others_of_tile(x, largest, s, classes, FINE, AXIS, CLASSES)
+        _e, top, largest, s = of_tile(tl.load(z + offsets, inside, NOTHING).to(tl.float32), FINE, AXIS, CLASSES)
+        s = others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
     else:
         top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
         s = others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS)

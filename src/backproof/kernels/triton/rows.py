@@ -33,17 +33,27 @@ def across(of_rows, AXIS: tl.constexpr):
 
 @triton.jit
 def places(rows, inner, classes, ROWS: tl.constexpr, AXIS: tl.constexpr):
-    """The rows of this program: their numbers, which of them there are, and where each begins. Its classes are `inner` apart."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    begin = row * classes if AXIS == 1 else (row // inner) * inner * classes + row % inner
-    return row, row < rows, begin
+    """The rows of this program: their numbers, which of them there are, where the first begins, and where, from there, each.
+
+    Its classes are `inner` apart. If that is more than 1, a program's rows are of one group, next to each other.
+    """
+    i = tl.arange(0, ROWS)
+    if AXIS == 1:
+        first = tl.program_id(0).to(tl.int64) * ROWS
+        there, start, begin = first + i < rows, first * classes, i * classes
+    else:
+        parts = tl.cdiv(inner, ROWS)
+        group, skipped = (tl.program_id(0) // parts).to(tl.int64), tl.program_id(0) % parts * ROWS
+        first = group * inner + skipped
+        there, start, begin = skipped + i < inner, group * inner * classes + skipped, i
+    return first + i, there, start, begin
 
 
 @triton.jit
 def tile(begin, first, there, inner, classes, CLASSES: tl.constexpr, AXIS: tl.constexpr):
     """(classes, offsets, mask) of CLASSES classes from `first` on, for rows that begin at `begin`, where they are `there`."""
     k = tl.expand_dims(first + tl.arange(0, CLASSES), 1 - AXIS)
-    offsets = across(begin, AXIS) + (k if AXIS == 1 else k.to(tl.int64) * inner)
+    offsets = across(begin, AXIS) + (k if AXIS == 1 else k * inner)
     return k, offsets, across(there, AXIS) & (k < classes)
 
 
@@ -116,21 +126,29 @@ def rescaled(total, second, largest):
 
 @triton.jit
 def of_tile(x, FINE: tl.constexpr, AXIS: tl.constexpr, CLASSES: tl.constexpr):
-    """(x tamed, exponentials, the largest as it was and tamed, s) of rows that are here whole, -inf beyond their end."""
+    """(exponentials, the largest as it was and tamed, s) of rows that are here whole, -inf beyond their end."""
     top = tl.reduce(x, AXIS, larger)
     largest = tame(top)
     x = tamed(x, top, largest, AXIS)
     e = exponentials(x, across(largest, AXIS), FINE)
     s = of_units(tl.sum(units(e, FINE, CLASSES), AXIS).to(tl.float64), largest, FINE, CLASSES) - 1.0
-    return x, e, top, largest, tl.where(top == top, s, top)
+    return e, top, largest, tl.where(top == top, s, top)
 
 
 @triton.jit
-def others_of_tile(x, largest, s, classes, FINE: tl.constexpr, AXIS: tl.constexpr, CLASSES: tl.constexpr):
-    """s, as accurate for a confident row as for any."""
+def others(z, begin, first, there, top, largest, inner, classes, CLASSES: tl.constexpr, AXIS: tl.constexpr):
+    """A tile, with -inf in the largest's place."""
+    _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
+    x = tamed(tl.load(z + offsets, inside, NOTHING).to(tl.float32), top, largest, AXIS)
+    return tl.where(x == across(largest, AXIS), NOTHING, x)
+
+
+@triton.jit
+def others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr):
+    """s, as accurate for a confident row as for any. Logits are read again: to keep them would cost all rows registers."""
     sure = is_sure(s, classes, FINE, CLASSES)
     if tl.min(sure.to(tl.int32)) == 0:
-        x = tl.where(x == across(largest, AXIS), NOTHING, x)
+        x = others(z, begin, 0, there, top, largest, inner, classes, CLASSES, AXIS)
         second = tl.max(x, AXIS)
         reference = reference_of(second)
         count = tl.sum(units(exponentials(x, across(reference, AXIS), FINE), FINE, CLASSES), AXIS)
@@ -154,17 +172,9 @@ def of_sweeps(z, begin, there, inner, classes, FINE: tl.constexpr, CLASSES: tl.c
         _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
         x = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
         x = tamed(x, top, largest, AXIS)
-        count += units(exponentials(x, across(largest, AXIS), FINE), FINE, CLASSES)
-    s = of_units(many(count, AXIS), largest, FINE, CLASSES) - 1.0
+        count += units(exponentials(x, across(largest, AXIS), FINE), FINE, 1)
+    s = of_units(many(count, AXIS), largest, FINE, 1) - 1.0
     return top, largest, tl.where(top == top, s, top)
-
-
-@triton.jit
-def others(z, begin, first, there, top, largest, inner, classes, CLASSES: tl.constexpr, AXIS: tl.constexpr):
-    """A tile, with -inf in the largest's place."""
-    _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
-    x = tamed(tl.load(z + offsets, inside, NOTHING).to(tl.float32), top, largest, AXIS)
-    return tl.where(x == across(largest, AXIS), NOTHING, x)
 
 
 @triton.jit
@@ -172,7 +182,7 @@ def others_of_sweeps(
     z, begin, there, top, largest, s, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr
 ):
     """`others_of_tile`, by two sweeps more."""
-    sure = is_sure(s, classes, FINE, CLASSES)
+    sure = is_sure(s, classes, FINE, 1)
     if tl.min(sure.to(tl.int32)) == 0:
         second = others(z, begin, 0, there, top, largest, inner, classes, CLASSES, AXIS)
         for first in range(CLASSES, classes, CLASSES):
@@ -182,8 +192,8 @@ def others_of_sweeps(
         reference = reference_of(second)
         for first in range(0, classes, CLASSES):
             x = others(z, begin, first, there, top, largest, inner, classes, CLASSES, AXIS)
-            count += units(exponentials(x, across(reference, AXIS), FINE), FINE, CLASSES)
-        total = of_units(many(count, AXIS), reference, FINE, CLASSES)
+            count += units(exponentials(x, across(reference, AXIS), FINE), FINE, 1)
+        total = of_units(many(count, AXIS), reference, FINE, 1)
         s = tl.where(sure, s, rescaled(total, second, largest))
     return s
 
@@ -197,7 +207,11 @@ def probabilities(e, largest, s, times, less, FINE: tl.constexpr, AXIS: tl.const
         if less is not None:
             h -= across(less, AXIS)
     else:  # one after the other: the product of all may be a subnormal number
-        h = e * across((share * reciprocal(one_of(largest, FINE)) * RAISE).to(tl.float32), AXIS) * across((times / RAISE).to(tl.float32), AXIS)
+        h = (
+            e
+            * across((share * reciprocal(one_of(largest, FINE)) * RAISE).to(tl.float32), AXIS)
+            * across((times / RAISE).to(tl.float32), AXIS)
+        )
         if less is not None:
             h -= across(less.to(tl.float32), AXIS)
     return h.to(tl.float32)

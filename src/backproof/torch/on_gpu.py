@@ -1,0 +1,64 @@
+"""Cross-entropy of labels on a GPU: loss and gradient by one program, and nothing that waits for the GPU.
+
+So no value is looked at, labels neither: one that is no class and not ignored makes its row, and a loss that it is in, nan.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from backproof.kernels import dispatch
+from backproof.torch.derivatives import class_axis, loss_dtype
+
+Tensor = torch.Tensor
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def cross_entropy(
+    z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float, gradient: bool
+) -> tuple[Tensor, Tensor] | None:
+    """(loss, gradient) as in `plain`; None: not for here, or in error."""
+    axis, z = class_axis(z), z.detach()
+    kernel = dispatch.on_a_gpu("labelled", z)
+    if (
+        kernel is None
+        or target.shape != z.shape[:axis] + z.shape[axis + 1 :]
+        or target.is_floating_point()
+        or target.device != z.device
+        or reduction not in REDUCTIONS
+        or not 0 <= label_smoothing <= 1
+        or z.is_neg()
+    ):
+        return None
+    weights = None
+    if weight is not None:
+        if label_smoothing or weight.shape != z.shape[axis : axis + 1] or weight.device != z.device:
+            return None
+        weights = weight.detach().double()
+    divisor = _counted(target, weights, ignore_index).reshape(1) if reduction == "mean" else None
+    scale = None if divisor is None else torch.where(divisor == 0, 0.0, 1.0 / divisor)
+    slopes = torch.empty_like(z, memory_format=torch.contiguous_format) if gradient else None
+    values = kernel(z, axis, target, weights, scale, ignore_index, label_smoothing, slopes)
+    loss = values.reshape(target.shape) if reduction == "none" else values.sum()
+    if divisor is not None:
+        loss = torch.where(divisor == 0, 0.0, loss / divisor).reshape(())
+    return loss.to(loss_dtype(z)), z.new_empty(0) if slopes is None else slopes
+
+
+def _counted(target: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:
+    """What the rows count in a mean, together."""
+    kept = target != ignore_index
+    if weights is None:
+        return kept.sum(dtype=torch.float64)
+    label = torch.where(kept, target, 0).clamp(0, weights.numel() - 1)
+    return torch.where(kept, weights[label.long()], 0.0).sum()
+
+
+def times(gradient: Tensor, u: Tensor) -> Tensor | None:
+    """gradient times the number u, in its place, without a look at it from here; None: not for here."""
+    gradient, u = gradient.detach(), u.detach()
+    kernel = dispatch.on_a_gpu("times", gradient)
+    if kernel is None or u.ndim or u.device != gradient.device or not gradient.is_contiguous():
+        return None
+    made: Tensor = kernel(gradient, u)
+    return made
