@@ -60,10 +60,9 @@ def softmax(
 @triton.jit
 def logarithms(x, top, log_s, AXIS: tl.constexpr):
     """log h_i = (z_i - z_k) - log1p(s)."""
-    shift = across(tl.where(top == NOTHING, 0.0, top).to(tl.float64), AXIS)
-    d = tl.where(
-        x == across(top, AXIS), across(tl.where(top == NOTHING, NOTHING, 0.0).to(tl.float64), AXIS), x.to(tl.float64) - shift
-    )
+    is_top = x == across(top, AXIS)
+    at_top = across(tl.where(top == NOTHING, NOTHING, 0.0).to(tl.float64), AXIS)
+    d = tl.where(is_top, at_top, x.to(tl.float64) - across(top, AXIS).to(tl.float64))
     return (d - across(log_s, AXIS)).to(tl.float32)
 
 

@@ -1,11 +1,11 @@
 """The exponentials of rows and their sum, for a tile of rows, or for tiles of longer rows one after the other.
 
-A tile is (rows, classes) if AXIS is 1, and (classes, rows) if it is 0, where neighbouring rows are neighbours in memory. With z_k the
-largest logit, s = sum over i != k of exp(z_i - z_k), h_i = exp(z_i - z_k) / (1 + s).
+A tile is (rows, classes) if AXIS is 1, and (classes, rows) if it is 0, where neighbouring rows are neighbours in memory. With z_k
+the largest logit, s = sum over i != k of exp(z_i - z_k), h_i = exp(z_i - z_k) / (1 + s).
 
-The sum is one of integers, in units of 2^-51 (2^-50), the largest included: it has the same bits in any order, and an error of n 2^-52
-of 1. That is enough for h. Where s itself is wanted and is so small that it is not, in confident rows, it is formed once more, of the
-others relative to the largest of them.
+The sum is one of integers, the largest included, in units of 2^-51 of that: it has the same bits in any order, and an error of
+n 2^-52. That is enough for h. Where s itself is wanted, and is so small that it is not, in confident rows, it is formed once more,
+of the others relative to the largest of them.
 
 Rows with a logit of 2^24 or more are made relative to it beforehand, which is exact for all that count, and makes +inf the limit: 0
 in place of each, -inf elsewhere. The largest is nan if there is a nan in the row.
@@ -207,11 +207,8 @@ def probabilities(e, largest, s, times, less, FINE: tl.constexpr, AXIS: tl.const
         if less is not None:
             h -= across(less, AXIS)
     else:  # one after the other: the product of all may be a subnormal number
-        h = (
-            e
-            * across((share * reciprocal(one_of(largest, FINE)) * RAISE).to(tl.float32), AXIS)
-            * across((times / RAISE).to(tl.float32), AXIS)
-        )
+        near_one = (share * reciprocal(one_of(largest, FINE)) * RAISE).to(tl.float32)
+        h = e * across(near_one, AXIS) * across((times / RAISE).to(tl.float32), AXIS)
         if less is not None:
             h -= across(less.to(tl.float32), AXIS)
     return h.to(tl.float32)
