@@ -71,7 +71,7 @@ def rounding(slopes):
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
-def test_cross_entropy_of_smoothed_labels_and_probabilities(dtype):
+def test_cross_entropy_of_smoothed_labels_and_probabilities(dtype, kernels):
     """A soft target may cancel against h: the gradient's error is at most 5 u (T h + t); the loss is a sum of positive terms."""
     rng = np.random.default_rng(3)
     for name, z in {**ordinary(dtype), "confident": confident(dtype)}.items():
@@ -89,7 +89,8 @@ def test_cross_entropy_of_smoothed_labels_and_probabilities(dtype):
             h, total = truth(z).softmax, np.asarray(t, L).sum(axis=1, keepdims=True)
             units = np.abs(slopes.astype(L) - gradient) / (total * h + np.asarray(t, L))
             assert float(units.max()) <= 5 * 2.0 ** (-53 if dtype == np.float64 else -24), name
-            if dtype == np.float32:  # through double precision: correctly rounded unless 28 digits cancel
+            # through double precision: correctly rounded unless 28 digits cancel; of exponentials to 2^-38, unless 13 do
+            if dtype == np.float32 and kernels != "programs":
                 assert ulps(slopes, gradient) <= 0.501, name
 
 

@@ -93,7 +93,7 @@ def labelled(
     (C,), are in double precision."""
     source, place, where = _laid_out(z, grad, axis)
     of = rows_of(source, where)
-    target = target.reshape(-1).long()
+    target = target.reshape(-1).long().contiguous()
     others, distance = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
     how = launch(
         ONE_ARRAY,

@@ -1,5 +1,5 @@
 """Cross-entropy of labels, with its gradient: a program for a GPU, for some rows. The gradient may take the logits' place."""
-# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def labelled(
     SMOOTHING: tl.constexpr,
     GRADIENT: tl.constexpr,
     FINE: tl.constexpr,
+    BITS: tl.constexpr,
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
@@ -98,11 +99,11 @@ def labelled(
     if WHOLE:
         k, offsets, inside = tile(begin, 0, counts, inner, classes, CLASSES, AXIS)
         logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
-        exact = others_of_tile(z, begin, counts, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
+        e, top, largest, s = of_tile(logits, FINE, BITS, AXIS)
+        exact = others_of_tile(z, begin, counts, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS)
     else:
-        top, largest, s = of_sweeps(z, begin, counts, inner, classes, FINE, CLASSES, AXIS)
-        exact = others_of_sweeps(z, begin, counts, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
+        top, largest, s = of_sweeps(z, begin, counts, inner, classes, FINE, BITS, CLASSES, AXIS)
+        exact = others_of_sweeps(z, begin, counts, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS)
     away, less = of_label(chosen, top, largest, exact, FINE)
     if SMOOTHING != 0.0:
         if WHOLE:

@@ -8,7 +8,7 @@ In single precision the difference of two logits must not be rounded. Where the 
 all that count are small then, and 2^n is taken relative to that of the largest. Where it is FAR from 0, its difference from those
 that count is exact, as they are within a factor of two (Sterbenz' lemma).
 """
-# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 

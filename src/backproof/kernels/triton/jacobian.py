@@ -3,7 +3,7 @@
 Sums of numbers of either sign are sums of integers too, in units that the largest magnitude sets, so that they have the same bits
 in any order; in rows with an infinity or nan, or with differences beyond single precision, they are sums of numbers.
 """
-# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ EXPONENT = tl.constexpr(0x7FF0000000000000)
 
 
 @triton.jit
-def of_larger(h, u, other_h, other_u):
-    """Of two pairs the one whose first is larger; among equals, whose second is. The first is nan, if one is."""
+def of_larger(h, next_h, u, other_h, other_next, other_u):
+    """Of two pairs of the largest h: the largest two, the first nan if one is; and u at the largest, the larger one if that is twice
+    there."""
     other = tl.where(h == other_h, tl.maximum(u, other_u), other_u)
-    return larger(h, other_h), tl.where(h > other_h, u, other)
+    following = tl.maximum(tl.minimum(h, other_h), tl.maximum(next_h, other_next))
+    return larger(h, other_h), following, tl.where(h > other_h, u, other)
 
 
 @triton.jit
-def magic_of(bound, CLASSES: tl.constexpr):
-    """1.5 2^52 units, a unit being 2^-50 of the power of two above `bound`, or more where more than 4096 numbers are added."""
+def magic_of(bound, BITS: tl.constexpr):
+    """1.5 2^52 units, a unit being 2^(2 - BITS) of the power of two below `bound`, which no magnitude exceeds."""
     power = (bound.to(tl.float64) + SMALLEST).to(tl.int64, bitcast=True) & EXPONENT
-    return power.to(tl.float64, bitcast=True) * (1.5 * 2.0**3 if CLASSES <= 4096 else 1.5 * 2.0**5)
+    return power.to(tl.float64, bitcast=True) * (1.5 * 2.0 ** (54 - BITS))
 
 
 @triton.jit
@@ -80,6 +82,7 @@ def softmax_product(
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
+    BITS: tl.constexpr,
     WHOLE: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
@@ -90,17 +93,18 @@ def softmax_product(
     u += start
     out += start
     p, v, offsets, inside = pair(h, u, begin, 0, there, inner, classes, CLASSES, AXIS)
-    best, value, highest, lowest = p, v, v, tl.where(inside, -v, NOTHING)
+    best, second, value, highest, lowest = p, tl.zeros(p.shape, tl.float32), v, v, tl.where(inside, -v, NOTHING)
     if not WHOLE:
         for first in range(CLASSES, classes, CLASSES):
             p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
-            best, value = of_larger(p, v, best, value)
+            best, second, value = of_larger(p, tl.zeros(p.shape, tl.float32), v, best, second, value)
             highest, lowest = larger(highest, v), larger(lowest, tl.where(inside, -v, NOTHING))
-    best, at = tl.reduce((best, value), AXIS, of_larger)
-    bound = magnitude(tl.reduce(lowest, AXIS, larger), tl.reduce(highest, AXIS, larger), at)
+    best, second, at = tl.reduce((best, second, value), AXIS, of_larger)
+    # c is 0 where h is largest, so that no product is more than this
+    bound = second * magnitude(tl.reduce(lowest, AXIS, larger), tl.reduce(highest, AXIS, larger), at)
     ordinary = bound < LARGEST
+    magic, one = magic_of(bound, BITS), magic_of(tl.full((ROWS,), 1.0, tl.float32), BITS)
     if WHOLE:
-        magic, one = magic_of(bound, CLASSES), magic_of(tl.full((ROWS,), 1.0, tl.float32), CLASSES)
         c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
         products = of_units(tl.sum(units_of(wide * c, across(magic, AXIS)), AXIS), magic)
         sums = of_units(tl.sum(units_of(wide, across(one, AXIS)), AXIS), one)
@@ -109,7 +113,6 @@ def softmax_product(
         mean = mean_of(products, sums, best)
         tl.store(out + offsets, (wide * (c - across(mean, AXIS))).to(tl.float32), inside)
     else:
-        magic, one = magic_of(bound, 1), magic_of(tl.full((ROWS,), 1.0, tl.float32), 1)
         products, sums = tl.zeros(p.shape, tl.int64), tl.zeros(p.shape, tl.int64)
         for first in range(0, classes, CLASSES):
             p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
@@ -160,6 +163,7 @@ def log_softmax_product(
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
+    BITS: tl.constexpr,
     WHOLE: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
@@ -178,13 +182,13 @@ def log_softmax_product(
     largest, bound = tl.max(largest, AXIS), tl.reduce(bound, AXIS, larger)
     ordinary = bound < LARGEST
     if WHOLE:
-        magic, wide = magic_of(bound, CLASSES), v.to(tl.float64)
+        magic, wide = magic_of(bound, BITS), v.to(tl.float64)
         total = of_units(tl.sum(units_of(wide, across(magic, AXIS)), AXIS), magic)
         if tl.min(ordinary.to(tl.int32)) == 0:
             total = tl.where(ordinary, total, tl.sum(wide, AXIS))
         tl.store(out + offsets, less_share(x, v, largest, total, share_of_others(largest, total), AXIS), inside)
     else:
-        magic, count, plain = magic_of(bound, 1), tl.zeros(v.shape, tl.int64), tl.zeros((ROWS,), tl.float64)
+        magic, count, plain = magic_of(bound, BITS), tl.zeros(v.shape, tl.int64), tl.zeros((ROWS,), tl.float64)
         for first in range(0, classes, CLASSES):
             _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
             count += units_of(tl.load(u + offsets, inside, 0.0).to(tl.float64), across(magic, AXIS))

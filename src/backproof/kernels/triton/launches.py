@@ -69,6 +69,7 @@ def rows_of(z: Tensor, axis: int) -> Rows:
 
 def launch(kind: Kind, of: Rows, itemsize: int, **constants: Any) -> Launch:
     block, vector, each = _power(of.classes), of.vector(itemsize), EACH[itemsize]
+    bits = 51 if block > kind.longest[itemsize] else min(51, 64 - block.bit_length())
     if of.axis:
         whole = block <= kind.longest[itemsize]
         block = block if whole else kind.swept[itemsize]
@@ -80,7 +81,7 @@ def launch(kind: Kind, of: Rows, itemsize: int, **constants: Any) -> Launch:
         rows = min(SIDE_BY_SIDE, _power(of.inner))
         programs = of.rows // of.inner * -(-of.inner // rows)
     warps = min(max(rows * block // each, 1), 32)
-    tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "AXIS": of.axis, "VECTOR": vector, "num_warps": warps}
+    tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "AXIS": of.axis, "BITS": bits, "VECTOR": vector, "num_warps": warps}
     return Launch((programs,), of.classes // vector, {**tile, **constants})
 
 

@@ -1,5 +1,5 @@
 """softmax, log-softmax and logsumexp: programs for a GPU, each for some rows."""
-# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def softmax(
     inner,
     vectors,
     FINE: tl.constexpr,
+    BITS: tl.constexpr,
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
@@ -43,11 +44,11 @@ def softmax(
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
         x = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        e, top, largest, s = of_tile(x, FINE, AXIS, CLASSES)
+        e, top, largest, s = of_tile(x, FINE, BITS, AXIS)
         once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
         tl.store(out + offsets, probabilities(e, largest, s, once, None, FINE, AXIS), inside)
     else:
-        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
+        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, BITS, CLASSES, AXIS)
         once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
         for first in range(0, classes, CLASSES):
             _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
@@ -74,6 +75,7 @@ def log_softmax(
     inner,
     vectors,
     FINE: tl.constexpr,
+    BITS: tl.constexpr,
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
@@ -88,12 +90,12 @@ def log_softmax(
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
         logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        _e, top, largest, s = of_tile(logits, FINE, AXIS, CLASSES)
-        log_s = log_one_plus(others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS))
+        _e, top, largest, s = of_tile(logits, FINE, BITS, AXIS)
+        log_s = log_one_plus(others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS))
         tl.store(out + offsets, logarithms(logits, top, log_s, AXIS), inside)
     else:
-        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
-        log_s = log_one_plus(others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS))
+        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, BITS, CLASSES, AXIS)
+        log_s = log_one_plus(others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS))
         for first in range(0, classes, CLASSES):
             _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
             logits = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32)
@@ -108,6 +110,7 @@ def logsumexp(
     inner,
     vectors,
     FINE: tl.constexpr,
+    BITS: tl.constexpr,
     ROWS: tl.constexpr,
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
@@ -120,9 +123,9 @@ def logsumexp(
     z += start
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
-        _e, top, largest, s = of_tile(tl.load(z + offsets, inside, NOTHING).to(tl.float32), FINE, AXIS, CLASSES)
-        s = others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
+        _e, top, largest, s = of_tile(tl.load(z + offsets, inside, NOTHING).to(tl.float32), FINE, BITS, AXIS)
+        s = others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS)
     else:
-        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, CLASSES, AXIS)
-        s = others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, CLASSES, AXIS)
-    tl.store(out + row, top.to(tl.float64) + log_one_plus(s), there)
+        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, BITS, CLASSES, AXIS)
+        s = others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS)
+    tl.store(out + row, (top.to(tl.float64) + log_one_plus(s)).to(tl.float32), there)

@@ -10,7 +10,7 @@ of the others relative to the largest of them.
 Rows with a logit of 2^24 or more are made relative to it beforehand, which is exact for all that count, and makes +inf the limit: 0
 in place of each, -inf elsewhere. The largest is nan if there is a nan in the row.
 """
-# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -79,24 +79,22 @@ def tame(top):
 
 
 @triton.jit
-def unit(FINE: tl.constexpr, CLASSES: tl.constexpr):
-    """What is counted: 2^-51 of the largest for up to 4096 numbers, so that their sum has 63 bits; of more, more; but twice as much
-    where the largest is more than RAISE."""
-    bits: tl.constexpr = 51 if CLASSES <= 4096 else 50 if CLASSES <= 8192 else 49 if CLASSES <= 16384 else 48
-    return 0.5**bits if FINE else 0.5 ** (bits - 1) * RAISE
+def unit(FINE: tl.constexpr, BITS: tl.constexpr):
+    """What is counted: 2^-BITS of the largest; twice as much where its exponential may be twice RAISE."""
+    return 0.5**BITS if FINE else 0.5 ** (BITS - 1) * RAISE
 
 
 @triton.jit
-def units(e, FINE: tl.constexpr, CLASSES: tl.constexpr):
+def units(e, FINE: tl.constexpr, BITS: tl.constexpr):
     """Exponentials as integers: what a number of 1.5 2^52 units has in its low bits."""
-    magic = tl.full((1, 1), 1.5 * 2.0**52 * unit(FINE, CLASSES), tl.float64)
+    magic = tl.full((1, 1), 1.5 * 2.0**52 * unit(FINE, BITS), tl.float64)
     return (e.to(tl.float64) + magic).to(tl.int64, bitcast=True) - magic.to(tl.int64, bitcast=True)
 
 
 @triton.jit
-def of_units(total, largest, FINE: tl.constexpr, CLASSES: tl.constexpr):
+def of_units(total, largest, FINE: tl.constexpr, BITS: tl.constexpr):
     """The sum over the exponential of the largest."""
-    total = total * unit(FINE, CLASSES)
+    total = total * unit(FINE, BITS)
     return total if FINE else total * reciprocal(one_of(largest, FINE))
 
 
@@ -107,9 +105,9 @@ def many(count, AXIS: tl.constexpr):
 
 
 @triton.jit
-def is_sure(s, classes, FINE: tl.constexpr, CLASSES: tl.constexpr):
+def is_sure(s, classes, FINE: tl.constexpr, BITS: tl.constexpr):
     """Whether the error, half a unit a class, is less than 2^-34 of s; where that asks for more than a half, it is enough."""
-    return ~((s < HALF) & (s < classes * (unit(FINE, CLASSES) * (2.0**33 if FINE else 2.0**33 / RAISE))))
+    return ~((s < HALF) & (s < classes * (unit(FINE, BITS) * (2.0**33 if FINE else 2.0**33 / RAISE))))
 
 
 @triton.jit
@@ -125,13 +123,13 @@ def rescaled(total, second, largest):
 
 
 @triton.jit
-def of_tile(x, FINE: tl.constexpr, AXIS: tl.constexpr, CLASSES: tl.constexpr):
+def of_tile(x, FINE: tl.constexpr, BITS: tl.constexpr, AXIS: tl.constexpr):
     """(exponentials, the largest as it was and tamed, s) of rows that are here whole, -inf beyond their end."""
     top = tl.reduce(x, AXIS, larger)
     largest = tame(top)
     x = tamed(x, top, largest, AXIS)
     e = exponentials(x, across(largest, AXIS), FINE)
-    s = of_units(tl.sum(units(e, FINE, CLASSES), AXIS).to(tl.float64), largest, FINE, CLASSES) - 1.0
+    s = of_units(tl.sum(units(e, FINE, BITS), AXIS).to(tl.float64), largest, FINE, BITS) - 1.0
     return e, top, largest, tl.where(top == top, s, top)
 
 
@@ -144,21 +142,34 @@ def others(z, begin, first, there, top, largest, inner, classes, CLASSES: tl.con
 
 
 @triton.jit
-def others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr):
+def others_of_tile(
+    z,
+    begin,
+    there,
+    top,
+    largest,
+    s,
+    inner,
+    classes,
+    FINE: tl.constexpr,
+    BITS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    AXIS: tl.constexpr,
+):
     """s, as accurate for a confident row as for any. Logits are read again: to keep them would cost all rows registers."""
-    sure = is_sure(s, classes, FINE, CLASSES)
+    sure = is_sure(s, classes, FINE, BITS)
     if tl.min(sure.to(tl.int32)) == 0:
         x = others(z, begin, 0, there, top, largest, inner, classes, CLASSES, AXIS)
         second = tl.max(x, AXIS)
         reference = reference_of(second)
-        count = tl.sum(units(exponentials(x, across(reference, AXIS), FINE), FINE, CLASSES), AXIS)
-        total = of_units(count.to(tl.float64), reference, FINE, CLASSES)
+        count = tl.sum(units(exponentials(x, across(reference, AXIS), FINE), FINE, BITS), AXIS)
+        total = of_units(count.to(tl.float64), reference, FINE, BITS)
         s = tl.where(sure, s, rescaled(total, second, largest))
     return s
 
 
 @triton.jit
-def of_sweeps(z, begin, there, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr):
+def of_sweeps(z, begin, there, inner, classes, FINE: tl.constexpr, BITS: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr):
     """(the largest as it was and tamed, s) of longer rows: a sweep for each."""
     _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
     top = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
@@ -172,17 +183,28 @@ def of_sweeps(z, begin, there, inner, classes, FINE: tl.constexpr, CLASSES: tl.c
         _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
         x = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_last").to(tl.float32)
         x = tamed(x, top, largest, AXIS)
-        count += units(exponentials(x, across(largest, AXIS), FINE), FINE, 1)
-    s = of_units(many(count, AXIS), largest, FINE, 1) - 1.0
+        count += units(exponentials(x, across(largest, AXIS), FINE), FINE, BITS)
+    s = of_units(many(count, AXIS), largest, FINE, BITS) - 1.0
     return top, largest, tl.where(top == top, s, top)
 
 
 @triton.jit
 def others_of_sweeps(
-    z, begin, there, top, largest, s, inner, classes, FINE: tl.constexpr, CLASSES: tl.constexpr, AXIS: tl.constexpr
+    z,
+    begin,
+    there,
+    top,
+    largest,
+    s,
+    inner,
+    classes,
+    FINE: tl.constexpr,
+    BITS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    AXIS: tl.constexpr,
 ):
     """`others_of_tile`, by two sweeps more."""
-    sure = is_sure(s, classes, FINE, 1)
+    sure = is_sure(s, classes, FINE, BITS)
     if tl.min(sure.to(tl.int32)) == 0:
         second = others(z, begin, 0, there, top, largest, inner, classes, CLASSES, AXIS)
         for first in range(CLASSES, classes, CLASSES):
@@ -192,8 +214,8 @@ def others_of_sweeps(
         reference = reference_of(second)
         for first in range(0, classes, CLASSES):
             x = others(z, begin, first, there, top, largest, inner, classes, CLASSES, AXIS)
-            count += units(exponentials(x, across(reference, AXIS), FINE), FINE, 1)
-        total = of_units(many(count, AXIS), reference, FINE, 1)
+            count += units(exponentials(x, across(reference, AXIS), FINE), FINE, BITS)
+        total = of_units(many(count, AXIS), reference, FINE, BITS)
         s = tl.where(sure, s, rescaled(total, second, largest))
     return s
 

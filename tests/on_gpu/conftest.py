@@ -1,0 +1,49 @@
+"""Triton's programs: on a GPU where there is one, else in Triton's interpreter, if the environment has TRITON_INTERPRET=1.
+
+The interpreter must be chosen before Triton is imported, and takes every tensor of the process: `tests/test_triton.py` starts one.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backproof.kernels import tensors
+
+ON_A_GPU = torch.cuda.is_available()
+
+if not ON_A_GPU and not tensors.is_interpreted():
+    collect_ignore_glob = ["test_*.py"]
+elif not ON_A_GPU:
+    from tests.interpreted import fast
+
+    fast()
+
+
+@pytest.fixture
+def device():
+    return "cuda" if ON_A_GPU else "cpu"
+
+
+@pytest.fixture(autouse=True)
+def all_by_programs(monkeypatch):
+    """Tensors on the CPU are taken for such on a GPU, where NumPy's kernels would have them."""
+    if not ON_A_GPU:
+        from backproof.torch import ordinary, plain
+
+        monkeypatch.setattr(plain, "_is_plain", lambda tensor: False)
+        monkeypatch.setattr(ordinary, "_ORDINARY", frozenset())
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "swept"])
+def swept(request, monkeypatch):
+    """Once as it is, once with rows that are said to be too long to be read at once."""
+    if request.param:
+        from backproof.kernels import triton
+        from backproof.kernels.triton import launches
+
+        kind = launches.Kind({4: 1, 2: 1}, {4: 64, 2: 64})
+        monkeypatch.setattr(triton, "ONE_ARRAY", kind)
+        monkeypatch.setattr(triton, "TWO_ARRAYS", kind)
+        monkeypatch.setattr(launches, "FEW", 16)
+    return request.param
