@@ -20,8 +20,7 @@ EXPONENT = tl.constexpr(0x7FF0000000000000)
 
 @triton.jit
 def of_larger(h, next_h, u, other_h, other_next, other_u):
-    """Of two pairs of the largest h: the largest two, the first nan if one is; and u at the largest, the larger one if that is twice
-    there."""
+    """Of two pairs the two largest h, the first nan if one is; and u at the largest: the larger one, if that is there twice."""
     other = tl.where(h == other_h, tl.maximum(u, other_u), other_u)
     following = tl.maximum(tl.minimum(h, other_h), tl.maximum(next_h, other_next))
     return larger(h, other_h), following, tl.where(h > other_h, u, other)
