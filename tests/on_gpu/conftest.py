@@ -42,8 +42,8 @@ def swept(request, monkeypatch):
         from backproof.kernels import triton
         from backproof.kernels.triton import launches
 
-        kind = launches.Kind({4: 1, 2: 1}, {4: 64, 2: 64})
-        monkeypatch.setattr(triton, "ONE_ARRAY", kind)
-        monkeypatch.setattr(triton, "TWO_ARRAYS", kind)
+        kinds = dict.fromkeys((2, 4), launches.Kind(1, 64, 64, 64, 64))
+        monkeypatch.setattr(triton, "ONE_ARRAY", kinds)
+        monkeypatch.setattr(triton, "TWO_ARRAYS", kinds)
         monkeypatch.setattr(launches, "FEW", 16)
     return request.param

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from backproof.kernels.triton import entropy, jacobian, normalised
-from backproof.kernels.triton.launches import FARTHEST, ONE_ARRAY, TWO_ARRAYS, Kind, at, launch, rows_of
+from backproof.kernels.triton.launches import FARTHEST, ONE_ARRAY, TWO_ARRAYS, Kinds, at, launch, rows_of
 
 Tensor = torch.Tensor
 BLOCK, MANY = 4096, 2048  # numbers and programs of `times`
@@ -35,11 +35,11 @@ def _handed_over(place: Tensor | None, out: Tensor | None, where: int, axis: int
         out.copy_(place.movedim(where, axis))
 
 
-def _along(program: Any, kind: Kind, arrays: tuple[Tensor, ...], axis: int, out: Tensor, **constants: Any) -> None:
+def _along(program: Any, kinds: Kinds, arrays: tuple[Tensor, ...], axis: int, out: Tensor, **constants: Any) -> None:
     source, place, where = _laid_out(arrays[0], out, axis)
     others = [each.movedim(axis, where).contiguous() for each in arrays[1:]]
     of = rows_of(source, where)
-    how = launch(kind, of, source.element_size(), **constants)
+    how = launch(kinds, of, source.element_size(), **constants)
     with at(source):
         program[how.grid](source, *others, place, of.rows, of.inner, how.vectors, **how.options)
     _handed_over(place, out, where, axis)

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from backproof.kernels.triton.exponentials import DEEP, exponential
-from backproof.kernels.triton.rows import NOTHING, across, larger, many, places, tile
+from backproof.kernels.triton.rows import NOTHING, REST, SPLIT, across, joined, larger, many, places, tile
 
 LARGEST = tl.constexpr(3.0e38)
 SMALLEST = tl.constexpr(2.0**-120)
@@ -19,11 +19,22 @@ EXPONENT = tl.constexpr(0x7FF0000000000000)
 
 
 @triton.jit
-def of_larger(h, next_h, u, other_h, other_next, other_u):
-    """Of two pairs the two largest h, the first nan if one is; and u at the largest: the larger one, if that is there twice."""
+def ends(h, next_h, u, high, low, other_h, other_next, other_u, other_high, other_low):
+    """Of two parts of a row: the two largest h, the first nan if one is; u at the largest, the larger one if that is twice there;
+    the largest u, and the largest -u."""
     other = tl.where(h == other_h, tl.maximum(u, other_u), other_u)
     following = tl.maximum(tl.minimum(h, other_h), tl.maximum(next_h, other_next))
-    return larger(h, other_h), following, tl.where(h > other_h, u, other)
+    return larger(h, other_h), following, tl.where(h > other_h, u, other), larger(high, other_high), larger(low, other_low)
+
+
+@triton.jit
+def plus_both(a, b, c, d):
+    return a + c, b + d
+
+
+@triton.jit
+def plus_all(a, b, c, d, e, f, g, h):
+    return a + e, b + f, c + g, d + h
 
 
 @triton.jit
@@ -50,12 +61,6 @@ def pair(h, u, begin, first, there, inner, classes, CLASSES: tl.constexpr, AXIS:
     _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
     p = tl.load(h + offsets, inside, 0.0).to(tl.float32)
     return p, tl.load(u + offsets, inside, NOTHING).to(tl.float32), offsets, inside
-
-
-@triton.jit
-def magnitude(lowest, highest, at):
-    """The largest |u - at|, from that of -u and of u."""
-    return larger(highest - at, lowest + at)
 
 
 @triton.jit
@@ -92,21 +97,21 @@ def softmax_product(
     u += start
     out += start
     p, v, offsets, inside = pair(h, u, begin, 0, there, inner, classes, CLASSES, AXIS)
-    best, second, value, highest, lowest = p, tl.zeros(p.shape, tl.float32), v, v, tl.where(inside, -v, NOTHING)
+    zeros = tl.zeros(p.shape, tl.float32)
+    best, second, value, high, low = p, zeros, v, v, tl.where(inside, -v, NOTHING)
     if not WHOLE:
         for first in range(CLASSES, classes, CLASSES):
             p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
-            best, second, value = of_larger(p, tl.zeros(p.shape, tl.float32), v, best, second, value)
-            highest, lowest = larger(highest, v), larger(lowest, tl.where(inside, -v, NOTHING))
-    best, second, at = tl.reduce((best, second, value), AXIS, of_larger)
+            best, second, value, high, low = ends(p, zeros, v, v, tl.where(inside, -v, NOTHING), best, second, value, high, low)
+    best, second, at, high, low = tl.reduce((best, second, value, high, low), AXIS, ends)
     # c is 0 where h is largest, so that no product is more than this
-    bound = second * magnitude(tl.reduce(lowest, AXIS, larger), tl.reduce(highest, AXIS, larger), at)
+    bound = second * larger(high - at, low + at)
     ordinary = bound < LARGEST
     magic, one = magic_of(bound, BITS), magic_of(tl.full((ROWS,), 1.0, tl.float32), BITS)
     if WHOLE:
         c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
-        products = of_units(tl.sum(units_of(wide * c, across(magic, AXIS)), AXIS), magic)
-        sums = of_units(tl.sum(units_of(wide, across(one, AXIS)), AXIS), one)
+        products, sums = tl.reduce((units_of(wide * c, across(magic, AXIS)), units_of(wide, across(one, AXIS))), AXIS, plus_both)
+        products, sums = of_units(products, magic), of_units(sums, one)
         if tl.min(ordinary.to(tl.int32)) == 0:
             products = tl.where(ordinary, products, tl.sum(wide * c, AXIS))
         mean = mean_of(products, sums, best)
@@ -118,7 +123,9 @@ def softmax_product(
             c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
             products += units_of(wide * c, across(magic, AXIS))
             sums += units_of(wide, across(one, AXIS))
-        products, sums = of_units(many(products, AXIS), magic), of_units(many(sums, AXIS), one)
+        parts = (products >> SPLIT, products & REST, sums >> SPLIT, sums & REST)
+        high, low, high_sum, low_sum = tl.reduce(parts, AXIS, plus_all)
+        products, sums = of_units(joined(high, low), magic), of_units(joined(high_sum, low_sum), one)
         if tl.min(ordinary.to(tl.int32)) == 0:
             plain = tl.zeros((ROWS,), tl.float64)
             for first in range(0, classes, CLASSES):

@@ -17,20 +17,24 @@ Tensor = torch.Tensor
 BYTES = 16  # that are read at once
 FARTHEST = 2**31  # numbers that a program counts within a row, or a group of rows next to each other
 NUMBERS = 1024  # in a tile of short rows
-EACH = {4: 512, 2: 1024}  # numbers for 32 threads, by the bytes of a number
 SHORT, NUMBERS_OF_SHORT, EACH_OF_SHORT = 64, 512, 128  # rows so short that most of the work is done once a row
 SIDE_BY_SIDE, FEW = 32, 256  # rows that are next to each other in memory in a tile, and classes
 
 
 class Kind(NamedTuple):
-    """What differs between programs: the most classes of a row that is read once, and the tile of longer ones, by bytes."""
+    """What was fastest for a kind of program and numbers of some size."""
 
-    longest: dict[int, int]
-    swept: dict[int, int]
+    longest: int  # classes of a row that is read once
+    each: int  # numbers of such a row for 32 threads
+    swept: int  # numbers of a tile of longer rows
+    each_swept: int
+    side_by_side: int  # numbers for 32 threads where rows are next to each other
 
 
-ONE_ARRAY = Kind({4: 8192, 2: 32768}, {4: 8192, 2: 4096})
-TWO_ARRAYS = Kind({4: 8192, 2: 4096}, {4: 8192, 2: 4096})
+Kinds = dict[int, Kind]
+ONE_ARRAY: Kinds = {4: Kind(8192, 512, 8192, 512, 512), 2: Kind(32768, 1024, 2048, 256, 1024)}
+TWO_ARRAYS: Kinds = {4: Kind(8192, 512, 8192, 512, 512), 2: Kind(4096, 1024, 4096, 256, 1024)}
+MANY, REGISTERS = 16, 64  # of so many times 32 threads, with so many registers each, two programs find room
 
 
 class Rows(NamedTuple):
@@ -67,20 +71,22 @@ def rows_of(z: Tensor, axis: int) -> Rows:
     return Rows(z.numel() // z.shape[axis], math.prod(z.shape[axis + 1 :]), z.shape[axis])
 
 
-def launch(kind: Kind, of: Rows, itemsize: int, **constants: Any) -> Launch:
-    block, vector, each = _power(of.classes), of.vector(itemsize), EACH[itemsize]
-    bits = 51 if block > kind.longest[itemsize] else min(51, 64 - block.bit_length())
+def launch(kinds: Kinds, of: Rows, itemsize: int, **constants: Any) -> Launch:
+    kind, block, vector = kinds[itemsize], _power(of.classes), of.vector(itemsize)
+    bits = 51 if block > kind.longest else min(51, 64 - block.bit_length())
     if of.axis:
-        whole = block <= kind.longest[itemsize]
-        block = block if whole else kind.swept[itemsize]
+        whole = block <= kind.longest
+        block, each = (block, kind.each) if whole else (kind.swept, kind.each_swept)
         numbers, each = (NUMBERS_OF_SHORT, EACH_OF_SHORT) if block <= SHORT else (NUMBERS, each)
         rows = max(1, numbers // block)
         programs = -(-of.rows // rows)
     else:
-        whole, block = block <= FEW, min(block, FEW)
+        whole, block, each = block <= FEW, min(block, FEW), kind.side_by_side
         rows = min(SIDE_BY_SIDE, _power(of.inner))
         programs = of.rows // of.inner * -(-of.inner // rows)
     warps = min(max(rows * block // each, 1), 32)
+    if whole and of.axis and warps >= MANY:
+        constants["maxnreg"] = REGISTERS
     tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "AXIS": of.axis, "BITS": bits, "VECTOR": vector, "num_warps": warps}
     return Launch((programs,), of.classes // vector, {**tile, **constants})
 

@@ -99,9 +99,15 @@ def of_units(total, largest, FINE: tl.constexpr, BITS: tl.constexpr):
 
 
 @triton.jit
+def joined(high, low):
+    """Two parts of a sum in double precision."""
+    return high.to(tl.float64) * HIGH_UNIT + low.to(tl.float64)
+
+
+@triton.jit
 def many(count, AXIS: tl.constexpr):
     """The sum of integers along the classes that 64 bits may not hold."""
-    return tl.sum(count >> SPLIT, AXIS).to(tl.float64) * HIGH_UNIT + tl.sum(count & REST, AXIS).to(tl.float64)
+    return joined(tl.sum(count >> SPLIT, AXIS), tl.sum(count & REST, AXIS))
 
 
 @triton.jit
