@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import (
     doctor,
     first_call,
+    gpu_kernels,
     gradient_check,
     linear_cross_entropy,
     machine,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "gradient_check": gradient_check.cases,
     "first_call": first_call.cases,
     "doctor": doctor.cases,
+    "gpu_kernels": gpu_kernels.cases,
 }
 
 WIDTH = 132  # columns of a table that nobody watches in a terminal
@@ -75,7 +77,7 @@ def main(
         else:
             cases += BENCHMARKS[name](settings)
     if not cases:
-        raise click.UsageError(f"no benchmark named here has a shape {', '.join(shapes)}")
+        raise click.UsageError(f"no benchmark named here has a shape {', '.join(shapes)}" if shapes else "there is no GPU here")
     console, described, began = _console(), machine.describe(), time.perf_counter()
     console.print(f"{described}; {threads} threads", highlight=False)
     waiting, figures = Patience(0.0 if quick else patience, minutes), list[Figure]()

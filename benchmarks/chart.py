@@ -18,10 +18,10 @@ from matplotlib import pyplot as plt
 
 from benchmarks.figures import OURS, TORCH, Figure
 
-COLOURS = {OURS: "#0b6e4f", "jax": "#d1791b", "scipy": "#6a5acd", "scikit-learn": "#6a5acd"}
+COLOURS = {OURS: "#0b6e4f", "jax": "#d1791b", "scipy": "#6a5acd", "scikit-learn": "#6a5acd", "liger": "#b03060"}
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 COLUMNS = 2
-OWN_PANELS = ("softmax kernels",)  # the shapes of other benchmarks share one
+OWN_PANELS = ("softmax kernels", "GPU kernels")  # the shapes of other benchmarks share one
 LEFT_OUT = ("imports", "first call")  # parts of "imports and first call"
 BAR = 0.27
 
@@ -41,7 +41,9 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     canvas.suptitle("Speed in units of torch's (time of torch's fastest way / time taken): longer is faster", y=1 - 0.1 / size[1])
-    colours = {OURS: COLOURS[OURS], "jax": COLOURS["jax"], "scipy, scikit-learn": COLOURS["scipy"]}
+    there = {f.library for f in figures}
+    others = {"jax": "jax", "scipy, scikit-learn": "scipy", "liger": "liger"}
+    colours = {OURS: COLOURS[OURS], **{said: COLOURS[name] for said, name in others.items() if name in there}}
     handles: list[Any] = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
     canvas.legend(
         [*handles, plt.Line2D([], [], color="black", lw=2)],

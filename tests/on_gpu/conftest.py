@@ -42,8 +42,8 @@ def swept(request, monkeypatch):
         from backproof.kernels import triton
         from backproof.kernels.triton import launches
 
-        kinds = dict.fromkeys((2, 4), launches.Kind(1, 64, 64, 64, 64))
-        monkeypatch.setattr(triton, "ONE_ARRAY", kinds)
-        monkeypatch.setattr(triton, "TWO_ARRAYS", kinds)
+        kinds = dict.fromkeys((2, 4), launches.Kind(1, 64, 64, 64, 64, 64))
+        for name in ("ONE_ARRAY", "LABELLED", "TWO_ARRAYS"):
+            monkeypatch.setattr(triton, name, kinds)
         monkeypatch.setattr(launches, "FEW", 16)
     return request.param

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from backproof.kernels.triton import entropy, jacobian, normalised
-from backproof.kernels.triton.launches import FARTHEST, ONE_ARRAY, TWO_ARRAYS, Kinds, at, launch, rows_of
+from backproof.kernels.triton.launches import FARTHEST, LABELLED, ONE_ARRAY, TWO_ARRAYS, Kinds, at, launch, rows_of
 
 Tensor = torch.Tensor
 BLOCK, MANY = 4096, 2048  # numbers and programs of `times`
@@ -96,7 +96,7 @@ def labelled(
     target = target.reshape(-1).long().contiguous()
     others, distance = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
     how = launch(
-        ONE_ARRAY,
+        LABELLED,
         of,
         z.element_size(),
         FINE=_is_fine(z),

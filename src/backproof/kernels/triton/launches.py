@@ -22,19 +22,21 @@ SIDE_BY_SIDE, FEW = 32, 256  # rows that are next to each other in memory in a t
 
 
 class Kind(NamedTuple):
-    """What was fastest for a kind of program and numbers of some size."""
+    """What was fastest on an H200, for a kind of program and numbers of some size."""
 
     longest: int  # classes of a row that is read once
     each: int  # numbers of such a row for 32 threads
+    crowded: int  # from so many classes on, a thread has no more than REGISTERS, so that a second program finds room
     swept: int  # numbers of a tile of longer rows
     each_swept: int
     side_by_side: int  # numbers for 32 threads where rows are next to each other
 
 
 Kinds = dict[int, Kind]
-ONE_ARRAY: Kinds = {4: Kind(8192, 512, 8192, 512, 512), 2: Kind(32768, 1024, 2048, 256, 1024)}
-TWO_ARRAYS: Kinds = {4: Kind(8192, 512, 8192, 512, 512), 2: Kind(4096, 1024, 4096, 256, 1024)}
-MANY, REGISTERS = 16, 64  # of so many times 32 threads, with so many registers each, two programs find room
+ONE_ARRAY: Kinds = {4: Kind(8192, 512, 8192, 8192, 512, 512), 2: Kind(32768, 1024, 8192, 2048, 256, 1024)}
+LABELLED: Kinds = {4: Kind(8192, 512, 1024, 8192, 512, 1024), 2: Kind(32768, 1024, 8192, 2048, 256, 1024)}
+TWO_ARRAYS: Kinds = {4: Kind(8192, 512, 8192, 4096, 128, 512), 2: Kind(8192, 512, 8192, 4096, 256, 1024)}
+REGISTERS = 64
 
 
 class Rows(NamedTuple):
@@ -85,7 +87,7 @@ def launch(kinds: Kinds, of: Rows, itemsize: int, **constants: Any) -> Launch:
         rows = min(SIDE_BY_SIDE, _power(of.inner))
         programs = of.rows // of.inner * -(-of.inner // rows)
     warps = min(max(rows * block // each, 1), 32)
-    if whole and of.axis and warps >= MANY:
+    if whole and of.axis and block >= kind.crowded:
         constants["maxnreg"] = REGISTERS
     tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "AXIS": of.axis, "BITS": bits, "VECTOR": vector, "num_warps": warps}
     return Launch((programs,), of.classes // vector, {**tile, **constants})
