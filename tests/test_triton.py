@@ -34,3 +34,49 @@ def test_programs_in_the_interpreter(name):
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "passed" in done.stdout
+
+
+# --- what the interpreter does not look at: that programs compile ------------------------------------------------------------
+INTEGERS = {"rows": "i64", "inner": "i32", "vectors": "i32"}
+SIGNATURES = {
+    "softmax": {"z": 0, "out": 0, **INTEGERS},
+    "log_softmax": {"z": 0, "out": 0, **INTEGERS},
+    "logsumexp": {"z": 0, "out": 0, **INTEGERS},
+    "softmax_product": {"h": 0, "u": 0, "out": 0, **INTEGERS},
+    "log_softmax_product": {"log_h": 0, "u": 0, "out": 0, **INTEGERS},
+    "labelled": {
+        **{"z": 0, "target": "*i64", "weight": "*fp64", "scale": "*fp64", "others": "*fp64", "distance": "*fp64", "grad": 0},
+        **INTEGERS,
+        "ignored": "i32",
+    },
+}
+TILES = {"whole": (7, 1, 1000), "swept": (7, 1, 100_000), "side by side": (14, 7, 21), "side by side, swept": (14, 7, 1000)}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="there is no Triton for this system")
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_program_compiles_for_a_gpu_that_is_not_there(name, tile, dtype):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from backproof.kernels.triton import entropy, jacobian, launches, normalised
+
+    program = next(getattr(module, name) for module in (entropy, jacobian, normalised) if name in vars(module))
+    fine = dtype == "fp32"
+    if "product" in name:
+        kind, constants = "TWO_ARRAYS", {}
+    elif name == "labelled":
+        constants = {"IGNORE": True, "WEIGHTED": fine, "SCALES": 1 + fine, "SMOOTHING": 0.0 if fine else 0.1, "GRADIENT": True}
+        kind, constants = "LABELLED", {"FINE": fine, **constants}
+    else:
+        kind, constants = "ONE_ARRAY", {"FINE": fine}
+    chosen = dict(launches.launch(kind, launches.Rows(*TILES[tile]), 4 if fine else 2, **constants).options)
+    options = {option: chosen.pop(option) for option in ("num_warps", "maxnreg") if option in chosen}
+    signature = {key: f"*{dtype}" if value == 0 else value for key, value in SIGNATURES[name].items()}
+    places = {(program.arg_names.index(key),): value for key, value in chosen.items()}
+    source = ASTSource(program, {**signature, **dict.fromkeys(chosen, "constexpr")}, places)
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    assert made.asm["cubin"]

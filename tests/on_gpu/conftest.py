@@ -32,18 +32,19 @@ def all_by_programs(monkeypatch):
         from backproof.torch import ordinary, plain
 
         monkeypatch.setattr(plain, "_is_plain", lambda tensor: False)
-        monkeypatch.setattr(ordinary, "_ORDINARY", frozenset())
+        monkeypatch.setattr(ordinary, "_ORDINARY", frozenset())  # the CPU's way
 
 
 @pytest.fixture(params=[False, True], ids=["whole", "swept"])
 def swept(request, monkeypatch):
     """Once as it is, once with rows that are said to be too long to be read at once."""
     if request.param:
-        from backproof.kernels import triton
         from backproof.kernels.triton import launches
 
         kinds = dict.fromkeys((2, 4), launches.Kind(1, 64, 64, 64, 64, 64))
-        for name in ("ONE_ARRAY", "LABELLED", "TWO_ARRAYS"):
-            monkeypatch.setattr(triton, name, kinds)
+        monkeypatch.setattr(launches, "KINDS", dict.fromkeys(launches.KINDS, kinds))
         monkeypatch.setattr(launches, "FEW", 16)
-    return request.param
+        launches.launch.cache_clear()
+    yield request.param
+    if request.param:
+        launches.launch.cache_clear()

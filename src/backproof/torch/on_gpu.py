@@ -35,23 +35,31 @@ def cross_entropy(
         if label_smoothing or weight.shape != z.shape[axis : axis + 1] or weight.device != z.device:
             return None
         weights = weight.detach().double()
-    divisor = _counted(target, weights, ignore_index).reshape(1) if reduction == "mean" else None
-    scale = None if divisor is None else torch.where(divisor == 0, 0.0, 1.0 / divisor)
+    divisor = _counted(target, weights, ignore_index) if reduction == "mean" else None
     slopes = torch.empty_like(z, memory_format=torch.contiguous_format) if gradient else None
-    values = kernel(z, axis, target, weights, scale, ignore_index, label_smoothing, slopes)
-    loss = values.reshape(target.shape) if reduction == "none" else values.sum()
-    if divisor is not None:
-        loss = torch.where(divisor == 0, 0.0, loss / divisor).reshape(())
-    return loss.to(loss_dtype(z)), z.new_empty(0) if slopes is None else slopes
+    parts = kernel(z, axis, target, weights, None, divisor, ignore_index, label_smoothing, slopes)
+    loss = torch.empty(target.shape if reduction == "none" else (), dtype=loss_dtype(z), device=z.device)
+    if weights is not None or reduction == "none":
+        parts = parts.sum(0)
+    if weights is not None:
+        parts = dispatch.on_a_gpu("weighted", z)(parts, weights, target.reshape(-1))  # type: ignore[misc]
+    if reduction == "none":
+        loss.view(-1).copy_(parts)
+    elif divisor is None:
+        loss.copy_(parts.sum())
+    else:
+        torch.div(parts.sum(), divisor, out=loss)
+    return loss, z.new_empty(0) if slopes is None else slopes
 
 
 def _counted(target: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:
-    """What the rows count in a mean, together."""
+    """What the rows count in a mean, together; where nothing does, something, as then nothing is divided by it."""
     kept = target != ignore_index
     if weights is None:
-        return kept.sum(dtype=torch.float64)
+        return kept.sum().clamp_(min=1)
     label = torch.where(kept, target, 0).clamp(0, weights.numel() - 1)
-    return torch.where(kept, weights[label.long()], 0.0).sum()
+    total = torch.where(kept, weights[label.long()], 0.0).sum()
+    return torch.where(total == 0, 1.0, total)
 
 
 def times(gradient: Tensor, u: Tensor) -> Tensor | None:

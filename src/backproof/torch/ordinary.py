@@ -1,19 +1,21 @@
 """Cross-entropy of ordinary tensors, where the checks and layers of the general way may take ten times as long as the arithmetic.
 
-Ordinary are logits (N, C) and labels in plain memory, no weights, no smoothing: they go to the compiled kernel by their addresses.
-Loss and gradient have the bits of the general way, which takes everything else, errors too, and differentiates the gradient.
+Ordinary are logits and labels in plain memory, no weights, no smoothing: logits (N, C) on the CPU go to the compiled kernel by
+their addresses, on a GPU to its program. Loss and gradient have the bits of the general way, which takes everything else, errors
+too, and differentiates the gradient.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 
-from backproof.kernels import dispatch
-from backproof.torch import entropy_node
-from backproof.torch.derivatives import times_rows
+from backproof.kernels import dispatch, tensors
+from backproof.torch import entropy_node, on_gpu
+from backproof.torch.derivatives import class_axis, times_rows
 
 Tensor = torch.Tensor
 
@@ -22,7 +24,8 @@ REDUCTIONS = ("mean", "sum", "none")
 _BYTES = {torch.float32: 4, torch.float64: 8}
 
 
-def _ordinary_keys() -> frozenset[int]:
+@cache
+def _ordinary_keys(device: torch.device) -> frozenset[int]:
     """What torch has to mind with tensors in plain memory, made outside and inside `torch.inference_mode`.
 
     Any others are elsewhere, have no memory, or have another meaning than what is in it: their numbers are to be negated, say. None
@@ -33,11 +36,11 @@ def _ordinary_keys() -> frozenset[int]:
     if all(hasattr(torch._C, name) for name in needed) and hasattr(forward_ad, "_current_level"):
         for mode in (False, True):
             with torch.inference_mode(mode):
-                keys.add(torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr())
+                keys.add(torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr())
     return frozenset(keys)
 
 
-_ORDINARY = _ordinary_keys()
+_ORDINARY = _ordinary_keys(torch.device("cpu"))
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -52,11 +55,12 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None]:
         z, target, gradient = ctx.saved_tensors
-        if entropy_node.gives(u):
-            return gradient.detach(), None
+        made = entropy_node.given(gradient, u)
+        if made is not None:
+            return made, None
         if torch.is_grad_enabled():  # this will be differentiated
             gradient = entropy_node.both(z, target, None, *ctx.options, 0.0, True)[1]
-        return times_rows(u, gradient, 1, ctx.options[1]), None
+        return times_rows(u, gradient, class_axis(z), ctx.options[1]), None
 
 
 _apply: Any = super(torch.autograd.Function, CrossEntropy).apply  # without what torch.func needs, which takes as long as the rest
@@ -72,9 +76,11 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
         or forward_ad._current_level >= 0
         or not (type(z) is Tensor or type(z) is torch.nn.Parameter)
         or type(target) is not Tensor
-        or torch._C._dispatch_keys(z).raw_repr() not in _ORDINARY
-        or torch._C._dispatch_keys(target).raw_repr() not in _ORDINARY
     ):
+        return None
+    if tensors.on_a_gpu((z,)):
+        return _on_a_gpu(z, target, ignore_index, reduction)
+    if torch._C._dispatch_keys(z).raw_repr() not in _ORDINARY or torch._C._dispatch_keys(target).raw_repr() not in _ORDINARY:
         return None
     shape, item = z.shape, _BYTES.get(z.dtype)
     if (
@@ -113,6 +119,22 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
     else:
         loss = torch.from_numpy(value).to(z.dtype)
     return loss if gradient is None else _apply(z, (loss, target, gradient, (ignore_index, reduction)))
+
+
+def _on_a_gpu(z: Tensor, target: Tensor, ignore_index: Any, reduction: Any) -> Tensor | None:
+    keys = _ordinary_keys(z.device)
+    if (
+        torch._C._dispatch_keys(z).raw_repr() not in keys
+        or torch._C._dispatch_keys(target).raw_repr() not in keys
+        or type(ignore_index) is not int
+    ):
+        return None
+    wanted = z.requires_grad and torch.is_grad_enabled()
+    made = on_gpu.cross_entropy(z, target, None, ignore_index, reduction, 0.0, wanted)
+    if made is None or not wanted:
+        return None if made is None else made[0]
+    loss, gradient = made
+    return _apply(z, (loss, target, gradient, (ignore_index, reduction)))
 
 
 _LARGE = 2.0**127  # what every dtype has

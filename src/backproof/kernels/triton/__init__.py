@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from backproof.kernels.triton import entropy, jacobian, normalised
-from backproof.kernels.triton.launches import FARTHEST, LABELLED, ONE_ARRAY, TWO_ARRAYS, Kinds, at, launch, rows_of
+from backproof.kernels.triton.launches import FARTHEST, at, launch, rows_of
 
 Tensor = torch.Tensor
 BLOCK, MANY = 4096, 2048  # numbers and programs of `times`
@@ -35,40 +35,40 @@ def _handed_over(place: Tensor | None, out: Tensor | None, where: int, axis: int
         out.copy_(place.movedim(where, axis))
 
 
-def _along(program: Any, kinds: Kinds, arrays: tuple[Tensor, ...], axis: int, out: Tensor, **constants: Any) -> None:
+def _along(program: Any, kind: str, arrays: tuple[Tensor, ...], axis: int, out: Tensor, **constants: Any) -> None:
     source, place, where = _laid_out(arrays[0], out, axis)
     others = [each.movedim(axis, where).contiguous() for each in arrays[1:]]
     of = rows_of(source, where)
-    how = launch(kinds, of, source.element_size(), **constants)
+    how = launch(kind, of, source.element_size(), **constants)
     with at(source):
         program[how.grid](source, *others, place, of.rows, of.inner, how.vectors, **how.options)
     _handed_over(place, out, where, axis)
 
 
 def softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _along(normalised.softmax, ONE_ARRAY, (z,), axis, out, FINE=_is_fine(z))
+    _along(normalised.softmax, "ONE_ARRAY", (z,), axis, out, FINE=_is_fine(z))
 
 
 def log_softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _along(normalised.log_softmax, ONE_ARRAY, (z,), axis, out, FINE=_is_fine(z))
+    _along(normalised.log_softmax, "ONE_ARRAY", (z,), axis, out, FINE=_is_fine(z))
 
 
 def logsumexp(z: Tensor, axis: int) -> Tensor:
     source, _, where = _laid_out(z, None, axis)
     out = z.new_empty((*z.shape[:axis], *z.shape[axis + 1 :]))
     of = rows_of(source, where)
-    how = launch(ONE_ARRAY, of, z.element_size(), FINE=_is_fine(z))
+    how = launch("ONE_ARRAY", of, z.element_size(), FINE=_is_fine(z))
     with at(z):
         normalised.logsumexp[how.grid](source, out, of.rows, of.inner, how.vectors, **how.options)
     return out
 
 
 def softmax_vjp(h: Tensor, upstream: Tensor, axis: int, out: Tensor) -> None:
-    _along(jacobian.softmax_product, TWO_ARRAYS, (h, upstream), axis, out)
+    _along(jacobian.softmax_product, "TWO_ARRAYS", (h, upstream), axis, out)
 
 
 def log_softmax_vjp(log_h: Tensor, upstream: Tensor, axis: int, out: Tensor) -> None:
-    _along(jacobian.log_softmax_product, TWO_ARRAYS, (log_h, upstream), axis, out)
+    _along(jacobian.log_softmax_product, "TWO_ARRAYS", (log_h, upstream), axis, out)
 
 
 def cross_entropy(
@@ -76,7 +76,10 @@ def cross_entropy(
     label_smoothing: float, z_loss: float, softcap: float | None, temperature: float, loss: Tensor, grad: Tensor | None,
 ) -> None:  # fmt: skip
     """Of rows z (N, C) and labels (N,), no class weights with smoothing, and none of the three options that follow it."""
-    loss.copy_(labelled(z, 1, target, class_weight, scale, ignore_index, label_smoothing, grad))
+    parts = labelled(z, 1, target, class_weight, scale, None, ignore_index, label_smoothing, grad)
+    torch.add(*parts, out=loss)
+    if class_weight is not None:
+        weighted(loss, class_weight, target)
 
 
 def labelled(
@@ -85,24 +88,28 @@ def labelled(
     target: Tensor,
     weight: Tensor | None,
     scale: Tensor | None,
+    divisor: Tensor | None,
     ignore_index: int | None,
     label_smoothing: float,
     grad: Tensor | None,
 ) -> Tensor:
-    """Values, one a row, in double precision, for labels (N,); the gradients go to `grad`. `scale` (1,) or one a row, and `weight`
-    (C,), are in double precision."""
+    """Two parts of each row's value, (2, N) in double precision, for labels (N,); the gradients go to `grad`.
+
+    These are the gradients of the values times the `weight` (C,) of their label, and times `scale` (N,) or over the `divisor` ();
+    both that are not one number are in double precision.
+    """
     source, place, where = _laid_out(z, grad, axis)
     of = rows_of(source, where)
     target = target.reshape(-1).long().contiguous()
-    others, distance = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
+    parts = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
     how = launch(
-        LABELLED,
+        "LABELLED",
         of,
         z.element_size(),
         FINE=_is_fine(z),
         IGNORE=ignore_index is not None,
         WEIGHTED=weight is not None,
-        SCALES=0 if scale is None else 1 if scale.numel() == 1 else 2,
+        SCALES=2 if scale is not None else 0 if divisor is None else 1,
         SMOOTHING=label_smoothing,
         GRADIENT=place is not None,
     )
@@ -111,9 +118,9 @@ def labelled(
             source,
             target,
             weight if weight is None else weight.contiguous(),
-            scale if scale is None else scale.contiguous(),
-            others,
-            distance,
+            divisor if scale is None else scale.contiguous(),
+            parts[0],
+            parts[1],
             place,
             of.rows,
             of.inner,
@@ -122,12 +129,15 @@ def labelled(
             **how.options,
         )
     _handed_over(place, grad, where, axis)
-    value = others.log1p_().add_(distance)
-    if weight is not None:
-        is_class = (target >= 0) & (target < of.classes)
-        weights = torch.where(is_class, weight[torch.where(is_class, target, 0)], 1.0)
-        value = torch.where(weights == 0, 0.0, value * weights)
-    return value
+    parts[0].log1p_()
+    return parts
+
+
+def weighted(values: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """The values times the weight of their label, in their place; 0 where that is 0, nan where it is no class."""
+    is_class = (target >= 0) & (target < weight.numel())
+    weights = torch.where(is_class, weight[torch.where(is_class, target, 0)], 1.0)
+    return values.mul_(weights).masked_fill_(weights == 0, 0.0)
 
 
 def times(x: Tensor, factor: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ def labelled(
 ):
     """s and t . (z_k - z) of each row, whose loss is w_y (log1p(s) + the latter), and the gradient scale w_y (h - t).
 
-    SCALES: 0 for none, 1 for one number, 2 for one a row. A row with the label `ignored`, or of scale 0, is not read and has 0.
-    A label that is no class makes loss and gradient nan.
+    SCALES: 0 for none, 1 for one divisor, 2 for a factor a row. A row with the label `ignored`, or of factor 0, is not read and
+    has 0. A label that is no class makes loss and gradient nan.
     """
     classes = vectors * VECTOR
     row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
@@ -86,7 +86,7 @@ def labelled(
     if IGNORE:
         counts = counts & (label != ignored)
     if SCALES == 1:
-        factor = factor * tl.load(scale)
+        factor = factor / tl.load(scale).to(tl.float64)
     elif SCALES == 2:
         factor = tl.load(scale + row, there, 0.0)
     counts = counts & (factor != 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -32,10 +33,11 @@ class Kind(NamedTuple):
     side_by_side: int  # numbers for 32 threads where rows are next to each other
 
 
-Kinds = dict[int, Kind]
-ONE_ARRAY: Kinds = {4: Kind(8192, 512, 8192, 8192, 512, 512), 2: Kind(32768, 1024, 8192, 2048, 256, 1024)}
-LABELLED: Kinds = {4: Kind(8192, 512, 1024, 8192, 512, 1024), 2: Kind(32768, 1024, 8192, 2048, 256, 1024)}
-TWO_ARRAYS: Kinds = {4: Kind(8192, 512, 8192, 4096, 128, 512), 2: Kind(8192, 512, 8192, 4096, 256, 1024)}
+KINDS = {  # by the bytes of a number
+    "ONE_ARRAY": {4: Kind(8192, 512, 8192, 8192, 512, 512), 2: Kind(32768, 1024, 8192, 2048, 256, 1024)},
+    "LABELLED": {4: Kind(8192, 512, 1024, 8192, 512, 1024), 2: Kind(32768, 1024, 8192, 2048, 256, 1024)},
+    "TWO_ARRAYS": {4: Kind(8192, 512, 8192, 4096, 128, 512), 2: Kind(8192, 512, 8192, 4096, 256, 1024)},
+}
 REGISTERS = 64
 
 
@@ -73,8 +75,9 @@ def rows_of(z: Tensor, axis: int) -> Rows:
     return Rows(z.numel() // z.shape[axis], math.prod(z.shape[axis + 1 :]), z.shape[axis])
 
 
-def launch(kinds: Kinds, of: Rows, itemsize: int, **constants: Any) -> Launch:
-    kind, block, vector = kinds[itemsize], _power(of.classes), of.vector(itemsize)
+@lru_cache(maxsize=1024)
+def launch(kind_of_program: str, of: Rows, itemsize: int, **constants: Any) -> Launch:
+    kind, block, vector = KINDS[kind_of_program][itemsize], _power(of.classes), of.vector(itemsize)
     bits = 51 if block > kind.longest else min(51, 64 - block.bit_length())
     if of.axis:
         whole = block <= kind.longest
