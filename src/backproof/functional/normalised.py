@@ -46,7 +46,7 @@ def softmax(z: Any, *, axis: Axis = -1, out: Any = None) -> Any:
     """h_i = exp(z_i) / sum_j exp(z_j) along `axis` (an axis, several, or None for all of them): the shape and dtype of z.
 
     A row of -inf throughout gives zeros, entries of +inf share the probability, nan fills its row and no other. Integers and
-    booleans give double precision. `out`, for NumPy arrays and CPU tensors, takes the result, and may be z itself.
+    booleans give double precision. `out`, for NumPy arrays and tensors, takes the result, and may be z itself.
     Source: Bridle 1990; Blanchard, Higham & Higham 2021.
 
     Raises `ArgumentError` for an axis that z does not have, `ShapeError` and `ArgumentTypeError` for an `out` that does not fit,

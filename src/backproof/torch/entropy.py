@@ -36,8 +36,8 @@ def cross_entropy(
     gradient of 0 (torch: nan); a row that is ignored counts nothing even if it holds nan; the loss of half-precision logits is
     float32. Where the logits require a gradient it is made with the loss. Source: Bishop 1995, section 6.9.
 
-    Raises `LabelError` (an IndexError) for a label outside the classes, `ShapeError`, `ArgumentTypeError`, `ArgumentError` for
-    options out of range.
+    Raises `LabelError` (an IndexError) for a label outside the classes (on a GPU it makes nan instead), `ShapeError`,
+    `ArgumentTypeError`, `ArgumentError` for options out of range.
 
     >>> import torch
     >>> z = torch.tensor([[50.0, 0.0]], requires_grad=True)

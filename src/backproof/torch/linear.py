@@ -29,12 +29,12 @@ def linear_cross_entropy(
     """Cross-entropy of the logits input linear_weight^T + linear_bias, with `torch.nn.functional.linear_cross_entropy`'s signature.
 
     `input` (D,) or (N, D), `linear_weight` (C, D), `linear_bias` (C,); the rest is that of `cross_entropy`, `ignore_index` None
-    being -100 for labels. Logits and their gradient are made for a few rows at a time, in 56 MiB (or what one row needs), in every
-    mode: gradients with the loss, or with reduction "none" in the backward; second derivatives by making the rows again. So
-    `options`, torch's choices of chunks, is taken and not needed. Half precision is computed in single precision.
+    being -100 for labels. On the CPU logits and their gradient are made for a few rows at a time, in 56 MiB (or what one row
+    needs), in every mode: gradients with the loss, or with reduction "none" in the backward; second derivatives by making the rows
+    again. So `options`, torch's choices of chunks, is taken and not needed. Half precision is computed in single precision.
 
-    By whole logits, as torch does it: a weight (C, d1, ..., D) of several losses a row, and target probabilities or class weights
-    that require a gradient. Source: Bishop 1995, section 6.9; chunks: `functional.linear_cross_entropy_and_grad`.
+    By whole logits, as torch does it: tensors on a GPU, a weight (C, d1, ..., D) of several losses a row, and target probabilities
+    or class weights that require a gradient. Source: Bishop 1995, section 6.9; chunks: `functional.linear_cross_entropy_and_grad`.
 
     Raises what `cross_entropy` raises, and `ShapeError` where input, weight and bias do not fit.
 
