@@ -90,7 +90,7 @@ def launch(kind_of_program: str, of: Rows, itemsize: int, **constants: Any) -> L
         rows = min(SIDE_BY_SIDE, _power(of.inner))
         programs = of.rows // of.inner * -(-of.inner // rows)
     warps = min(max(rows * block // each, 1), 32)
-    if whole and of.axis and block >= kind.crowded:
+    if whole and of.axis and block >= kind.crowded and torch.version.hip is None:  # AMD's compiler takes no such option
         constants["maxnreg"] = REGISTERS
     tile = {"ROWS": rows, "CLASSES": block, "WHOLE": whole, "AXIS": of.axis, "BITS": bits, "VECTOR": vector, "num_warps": warps}
     return Launch((programs,), of.classes // vector, {**tile, **constants})

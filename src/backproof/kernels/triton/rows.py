@@ -209,7 +209,7 @@ def others_of_sweeps(
     CLASSES: tl.constexpr,
     AXIS: tl.constexpr,
 ):
-    """`others_of_tile`, by two sweeps more."""
+    """`others_of_tile`, by two sweeps more. For one tile that would be the same, but its loops cost the program registers."""
     sure = is_sure(s, classes, FINE, BITS)
     if tl.min(sure.to(tl.int32)) == 0:
         second = others(z, begin, 0, there, top, largest, inner, classes, CLASSES, AXIS)
