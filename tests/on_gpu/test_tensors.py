@@ -173,6 +173,23 @@ def test_rows_too_far_apart_for_a_program(device, monkeypatch):
     assert torch.equal(torch.autograd.grad(cross_entropy(z.requires_grad_(), t), z)[0], slopes)
 
 
+@pytest.mark.parametrize("classes", [7, 300])
+def test_products_of_what_is_not_ordinary(classes, device, swept):
+    """An h that sums to more than 1, an offset, a missing u: what the reference makes of them. An infinite u: nothing finite."""
+    h, u = numbers(6, classes, device=device).abs(), numbers(6, classes, device=device, seed=3)
+    h[1] = torch.softmax(h[1], 0)
+    u[1] += 1e6
+    u[2, 1], u[3, 2], h[4, 0] = torch.inf, torch.nan, torch.nan
+    h[5] = 0
+    true = reference.softmax_vjp(h.double(), u.double(), 1)
+    made = dispatch.softmax_vjp(h, u, 1)
+    assert not made[2].isfinite().any()
+    made[2], true[2] = 0, 0
+    assert torch.equal(made.isnan(), true.isnan())
+    scale = (h.double() * (u.double() - u.double().mean(1, keepdim=True)).abs().amax(1, keepdim=True)).nan_to_num()
+    assert ((made.double() - true).nan_to_num().abs() <= 4 * torch.finfo(torch.float32).eps * scale).all()
+
+
 def test_in_place_and_into_what_overlaps(device):
     z = numbers(20, 30, device=device)
     h = dispatch.softmax(z, 1)

@@ -1,7 +1,7 @@
 """The products with the Jacobians of softmax and log-softmax: programs for a GPU, each for some rows.
 
 Sums of numbers of either sign are sums of integers too, in units that the largest magnitude sets, so that they have the same bits
-in any order; in rows with an infinity or nan, or with differences beyond single precision, they are sums of numbers.
+in any order; in rows with an infinity or nan, differences beyond single precision, or an h above 1, they are sums of numbers.
 """
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 
@@ -106,7 +106,7 @@ def softmax_product(
     best, second, at, high, low = tl.reduce((best, second, value, high, low), AXIS, ends)
     # c is 0 where h is largest, so that no product is more than this
     bound = second * larger(high - at, low + at)
-    ordinary = bound < LARGEST
+    ordinary = (bound < LARGEST) & (best <= 1.0)
     magic, one = magic_of(bound, BITS), magic_of(tl.full((ROWS,), 1.0, tl.float32), BITS)
     if WHOLE:
         c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
@@ -114,6 +114,7 @@ def softmax_product(
         products, sums = of_units(products, magic), of_units(sums, one)
         if tl.min(ordinary.to(tl.int32)) == 0:
             products = tl.where(ordinary, products, tl.sum(wide * c, AXIS))
+            sums = tl.where(ordinary, sums, tl.sum(wide, AXIS))
         mean = mean_of(products, sums, best)
         tl.store(out + offsets, (wide * (c - across(mean, AXIS))).to(tl.float32), inside)
     else:
@@ -127,11 +128,12 @@ def softmax_product(
         high, low, high_sum, low_sum = tl.reduce(parts, AXIS, plus_all)
         products, sums = of_units(joined(high, low), magic), of_units(joined(high_sum, low_sum), one)
         if tl.min(ordinary.to(tl.int32)) == 0:
-            plain = tl.zeros((ROWS,), tl.float64)
+            plain, plain_sums = tl.zeros((ROWS,), tl.float64), tl.zeros((ROWS,), tl.float64)
             for first in range(0, classes, CLASSES):
                 p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
                 plain += tl.sum(p.to(tl.float64) * relative(v, at, inside, AXIS), AXIS)
-            products = tl.where(ordinary, products, plain)
+                plain_sums += tl.sum(p.to(tl.float64), AXIS)
+            products, sums = tl.where(ordinary, products, plain), tl.where(ordinary, sums, plain_sums)
         mean = mean_of(products, sums, best)
         for first in range(0, classes, CLASSES):
             p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)

@@ -23,7 +23,7 @@ SIDE_BY_SIDE, FEW = 32, 256  # rows that are next to each other in memory in a t
 
 
 class Kind(NamedTuple):
-    """What was fastest on an H200, for a kind of program and numbers of some size."""
+    """What was fastest with compute capability 9.0, for a kind of program and numbers of some size."""
 
     longest: int  # classes of a row that is read once
     each: int  # numbers of such a row for 32 threads
