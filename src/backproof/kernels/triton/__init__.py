@@ -25,7 +25,7 @@ def _is_fine(z: Tensor) -> bool:
 def _laid_out(z: Tensor, out: Tensor | None, axis: int) -> tuple[Tensor, Tensor | None, int]:
     """What is read, what is written to, and the classes' axis there: another one if they are too far apart for a program."""
     where = axis if rows_of(z, axis).reach < FARTHEST else z.ndim - 1
-    source = z.movedim(axis, where).contiguous()
+    source = z.contiguous() if where == axis else z.movedim(axis, where).contiguous()
     direct = out is None or (where == axis and out.is_contiguous())
     return source, out if direct else torch.empty_like(source), where
 
@@ -102,6 +102,7 @@ def labelled(
     of = rows_of(source, where)
     target = target.reshape(-1).long().contiguous()
     parts = torch.empty((2, of.rows), dtype=torch.float64, device=z.device)
+    others, distance = parts.unbind()
     how = launch(
         "LABELLED",
         of,
@@ -119,8 +120,8 @@ def labelled(
             target,
             weight if weight is None else weight.contiguous(),
             divisor if scale is None else scale.contiguous(),
-            parts[0],
-            parts[1],
+            others,
+            distance,
             place,
             of.rows,
             of.inner,
@@ -129,7 +130,7 @@ def labelled(
             **how.options,
         )
     _handed_over(place, grad, where, axis)
-    parts[0].log1p_()
+    others.log1p_()
     return parts
 
 
