@@ -37,10 +37,9 @@ def device():
 def all_by_programs(monkeypatch):
     """Tensors on the CPU are taken for such on a GPU, where NumPy's kernels would have them."""
     if not ON_A_GPU:
-        from backproof.torch import ordinary, plain
+        from backproof.torch import plain
 
         monkeypatch.setattr(plain, "_is_plain", lambda tensor: False)
-        monkeypatch.setattr(ordinary, "_ORDINARY", frozenset())  # the CPU's way
 
 
 @pytest.fixture(params=[False, True], ids=["whole", "swept"])
