@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import backproof as bp
 from backproof import functional as F
@@ -14,6 +15,7 @@ from backproof import functional as F
 Z = np.random.default_rng(0).normal(size=(3, 4))
 T = np.array([0, 1, 2])
 P = np.full((3, 4), 0.25)
+HALF = torch.zeros(3, 4, dtype=torch.bfloat16)
 READ_ONLY = np.zeros((3, 4))
 READ_ONLY.flags.writeable = False
 
@@ -31,6 +33,10 @@ READ_ONLY.flags.writeable = False
         (lambda: F.softmax(Z, out=np.zeros((3, 4), np.float32)), TypeError, "out: expected dtype float64, received float32"),
         (lambda: F.softmax(Z, out=READ_ONLY), ValueError, "out: expected an array that can be written to"),
         (lambda: F.softmax(Z, out=[0.0]), TypeError, "out: expected a NumPy array"),
+        (lambda: F.softmax(Z, out=HALF), TypeError, "out: expected dtype float64, received torch.bfloat16 on cpu"),
+        (lambda: F.softmax(HALF, out=HALF.float()), TypeError, "expected torch.bfloat16 on cpu, received torch.float32 on cpu"),
+        (lambda: F.softmax(HALF, out=HALF[:2]), ValueError, "out: expected shape (3, 4), received (2, 4)"),
+        (lambda: F.softmax(HALF, out=Z), TypeError, "for input of the same kind, received numpy.ndarray"),
         (lambda: F.softmax_vjp(Z, Z[:2]), ValueError, "upstream: expected shape (3, 4), received (2, 4)"),
         (lambda: F.softmax_jvp(Z, Z[0]), ValueError, "tangent: expected shape (3, 4), received (4,)"),
         (lambda: F.logsumexp_vjp(Z, Z), ValueError, "upstream: expected shape (3,), received (3, 4)"),
@@ -71,6 +77,15 @@ def test_mistakes_are_named(call, kind, message):
         call()
     assert message in str(caught.value)
     assert isinstance(caught.value, bp.BackproofError)
+
+
+def test_a_tensor_in_a_dtype_that_numpy_lacks_takes_its_result_too():
+    z = torch.linspace(-1, 1, 12).reshape(3, 4).bfloat16()
+    out, gradient = torch.zeros_like(z), torch.zeros_like(z)
+    assert F.softmax(z, out=out) is out
+    assert torch.equal(out, F.softmax(z))
+    assert F.cross_entropy_and_grad(z, torch.tensor(T), out=gradient)[1] is gradient
+    assert torch.equal(gradient, F.cross_entropy_and_grad(z, torch.tensor(T))[1])
 
 
 def test_out_is_untouched_by_a_call_that_raises():

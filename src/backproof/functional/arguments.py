@@ -95,12 +95,15 @@ def destination(out: object, shape: Shape, dtype: Any, guide: Array) -> Array | 
     """`out` as an array to write to, a NumPy array or a tensor where the input is; checked. None if there is none."""
     if out is None:
         return None
-    place = out if isinstance(out, np.ndarray) else received(out, "out").array if is_tensor(out) else None
-    if place is None or is_numpy(place) != is_numpy(guide):
+    tensor: Any = out if is_tensor(out) else None
+    place = out if isinstance(out, np.ndarray) else None if tensor is None else received(tensor, "out").array
+    if tensor is not None and is_tensor(guide):
+        return _tensor_to_write(tensor.detach(), shape, guide)
+    if place is None or not is_numpy(guide):
         kind = f"{type(out).__module__}.{type(out).__qualname__}"
         raise ArgumentTypeError(f"out: expected a NumPy array or a torch tensor, for input of the same kind, received {kind}")
     if not is_numpy(place):
-        return _tensor_to_write(place, shape, guide)
+        raise ArgumentTypeError(f"out: expected dtype {dtype}, received {place.dtype} on {place.device}")
     require_shape(place, shape, "out")
     if place.dtype != dtype:
         raise ArgumentTypeError(f"out: expected dtype {dtype}, received {place.dtype}")
