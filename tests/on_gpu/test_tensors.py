@@ -109,6 +109,85 @@ def test_second_derivatives_and_forward_mode(device):
         assert abs(tangent.double() - terms.sum()) <= 2 * torch.finfo(torch.float32).eps * terms.abs().sum()  # of rounded gradients
 
 
+@pytest.mark.parametrize(
+    ("dtype", "classes", "dim"),
+    [
+        (torch.float32, 4096, 1),
+        (torch.float32, 8192, 1),
+        (torch.bfloat16, 32768, 1),
+        (torch.float32, 70_000, 1),
+        (torch.float32, 600, 0),
+    ],
+    ids=str,
+)
+def test_equal_logits(dtype, classes, dim, device):
+    """The largest sum of units that a row can have."""
+    z = torch.zeros((2, classes) if dim else (classes, 2), device=device, dtype=dtype)
+    expected = torch.full_like(z, 1 / classes, dtype=torch.float64).to(dtype)
+    assert torch.equal(softmax(z, dim), expected)
+    close(logsumexp(z, dim), torch.full((2,), float(classes), dtype=torch.float64).log().to(device), dtype)
+    if dim:
+        close(
+            cross_entropy(z, torch.tensor([0, 1], device=device)),
+            torch.tensor(float(classes), device=device).double().log(),
+            torch.float32,
+        )
+
+
+@pytest.mark.parametrize("itemsize", [2, 4])
+@pytest.mark.parametrize("kind", launches.KINDS)
+def test_no_sum_of_units_is_too_large(kind, itemsize):
+    for classes in [*range(1, 300), *(2**k + d for k in range(9, 30) for d in (-1, 0, 1))]:
+        for inner in (1, 2):
+            options = launches.launch(kind, launches.Rows(2 * inner, inner, classes), itemsize).options
+            added = options["CLASSES"] if options["WHOLE"] else -(-classes // options["CLASSES"])
+            assert added << options["BITS"] < 2**63
+            assert options["BITS"] == launches.launch(kind, launches.Rows(2, 1, classes), itemsize).options["BITS"]
+
+
+def test_a_batch_of_upstream_gradients(device):
+    z, t = numbers(4, 5, device=device).requires_grad_(), labels((4,), 5, device)
+    for loss in (cross_entropy(z, t), cross_entropy(z, t, label_smoothing=0.1)):
+        us = torch.tensor([1.0, 2.0, -3.0], device=device)
+        (once,) = torch.autograd.grad(loss, z, retain_graph=True)
+        (batched,) = torch.autograd.grad(loss, z, us, is_grads_batched=True)
+        close(batched, us.double().reshape(3, 1, 1) * once.double(), torch.float32)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
+def test_labels_of_every_kind_of_whole_number(kind, device):
+    z, t = numbers(5, 200, device=device), torch.tensor([3, 100, 0, 1, 2], device=device)
+    t = torch.where(t == 100, 156, t) if kind is torch.uint8 else t  # -100 in eight bits
+    for weight in (None, torch.rand(200, device=device)):
+        assert torch.equal(cross_entropy(z, t.to(kind), weight), cross_entropy(z, t, weight))
+    with pytest.raises(TypeError):
+        cross_entropy(z, t > 0)
+
+
+def test_smoothing_to_the_last_bit(device):
+    """Equal logits and even targets have no gradient; h next to e / C leaves what is left of both in double precision."""
+    z = torch.zeros(3, 12, device=device, requires_grad=True)
+    (g,) = torch.autograd.grad(cross_entropy(z, torch.tensor([0, 5, 11], device=device), label_smoothing=1.0), z)
+    assert g.abs().max() < 2.0**-44  # of a reciprocal
+    z = numbers(20, 300, device=device).requires_grad_()
+    t = labels((20,), 300, device)
+    (g,) = torch.autograd.grad(cross_entropy(z, t, label_smoothing=0.1, reduction="sum"), z)
+    wide = z.detach().double().requires_grad_()
+    (true,) = torch.autograd.grad(TF.cross_entropy(wide, t, label_smoothing=0.1, reduction="sum"), wide)
+    scale = torch.softmax(wide.detach(), 1) + 0.1 / 300
+    assert ((g.double() - true).abs() <= 0.5 * torch.finfo(torch.float32).eps * true.abs() + 2.0**-36 * scale).all()
+
+
+def test_a_second_derivative_at_a_label_that_is_no_class(device):
+    z, w = numbers(3, 4, device=device).requires_grad_(), torch.rand(4, device=device)
+    for weight in (None, w):
+        loss = cross_entropy(z, torch.tensor([1, 4, 2], device=device), weight, reduction="none")
+        (g,) = torch.autograd.grad(loss.sum(), z, create_graph=True)
+        (h,) = torch.autograd.grad(g[0].sum() + (g[1] * z[1]).sum(), z)
+        assert h[1].isnan().all()
+        assert not h[0].isnan().any()
+
+
 def test_a_label_that_is_no_class_makes_nan_of_its_row(device):
     z = numbers(3, 4, device=device).requires_grad_()
     loss = cross_entropy(z, torch.tensor([1, 4, -1], device=device), reduction="none")
@@ -176,8 +255,9 @@ def test_rows_too_far_apart_for_a_program(device, monkeypatch):
 @pytest.mark.parametrize("classes", [7, 300])
 def test_products_of_what_is_not_ordinary(classes, device, swept):
     """An h that sums to more than 1, an offset, a missing u: what the reference makes of them. An infinite u: nothing finite."""
-    h, u = numbers(6, classes, device=device).abs(), numbers(6, classes, device=device, seed=3)
-    h[1] = torch.softmax(h[1], 0)
+    h, u = numbers(7, classes, device=device).abs(), numbers(7, classes, device=device, seed=3)
+    h[[1, 6]] = torch.softmax(h[[1, 6]], 1)
+    h[6, 2] = -30
     u[1] += 1e6
     u[2, 1], u[3, 2], h[4, 0] = torch.inf, torch.nan, torch.nan
     h[5] = 0
@@ -186,7 +266,7 @@ def test_products_of_what_is_not_ordinary(classes, device, swept):
     assert not made[2].isfinite().any()
     made[2], true[2] = 0, 0
     assert torch.equal(made.isnan(), true.isnan())
-    scale = (h.double() * (u.double() - u.double().mean(1, keepdim=True)).abs().amax(1, keepdim=True)).nan_to_num()
+    scale = (h.double().abs() * (u.double() - u.double().mean(1, keepdim=True)).abs().amax(1, keepdim=True)).nan_to_num()
     assert ((made.double() - true).nan_to_num().abs() <= 4 * torch.finfo(torch.float32).eps * scale).all()
 
 

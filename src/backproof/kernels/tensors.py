@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from typing import Any
 
+LONGEST = 2**30  # an axis up to which a program counts
 PRECISIONS = ("torch.float32", "torch.float16", "torch.bfloat16")
 
 
@@ -30,11 +31,13 @@ def is_interpreted() -> bool:
 def on_a_gpu(arrays: tuple[Any, ...]) -> bool:
     """Torch tensors of one precision, single or half, with something in them, on one GPU."""
     torch, first = sys.modules.get("torch"), arrays[0]
-    if torch is None or not isinstance(first, torch.Tensor) or not (first.is_cuda or is_interpreted()) or not _has_triton():
+    if torch is None or not all(type(a) in (torch.Tensor, torch.nn.Parameter) for a in arrays):  # others may have no memory
         return False
-    if str(first.dtype) not in PRECISIONS or not first.ndim or not first.numel() or first.layout is not torch.strided:
+    if not (first.is_cuda or is_interpreted()) or not _has_triton() or first.layout is not torch.strided:
         return False
-    alike = all(isinstance(a, torch.Tensor) and a.dtype is first.dtype and a.device == first.device for a in arrays[1:])
+    if str(first.dtype) not in PRECISIONS or not first.ndim or not first.numel() or max(first.shape) >= LONGEST:
+        return False
+    alike = all(a.dtype is first.dtype and a.device == first.device for a in arrays[1:])
     return alike and (not first.is_cuda or _runs_on(first.device))
 
 

@@ -6,8 +6,8 @@ Every gradient is that of `backproof.functional`: a confident prediction keeps o
 share their memory with the compiled kernels; on a GPU single and half precision have programs of their own (Triton's), and all else
 has the same formulas in torch's operations. Backward with any upstream gradient, backward of the backward, forward mode,
 `torch.func` and `torch.compile` work. Results keep the dtype of the input, under autocast too; but a loss is never rounded to half
-precision: for half-precision logits it is float32. On a GPU nothing waits for it: a label that is no class is no error there, but
-makes nan.
+precision: for half-precision logits it is float32. With labels, in those precisions, nothing waits for the GPU: a label that is no
+class is no error there, but makes nan.
 """
 
 from backproof.torch.entropy import CrossEntropyLoss as CrossEntropyLoss

@@ -48,10 +48,11 @@ def counts(z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) 
     if target.shape == z.shape or not z.shape[axis]:
         return torch.ones_like(z.narrow(axis, 0, min(z.shape[axis], 1)), dtype=torch.float64)
     labels = target.long().unsqueeze(axis)
-    kept = labels != ignore_index
-    if weight is None:
-        return wide(kept)
-    return torch.where(kept, wide(weight.detach()).to(z.device)[torch.where(kept, labels, 0)], 0.0)
+    kept, is_class = labels != ignore_index, (labels >= 0) & (labels < z.shape[axis])
+    counted = wide(kept)
+    if weight is not None:
+        counted = torch.where(kept, wide(weight.detach()).to(z.device)[torch.where(is_class, labels, 0)], 0.0)
+    return torch.where(kept & ~is_class, torch.nan, counted)  # as on a GPU, where nobody has looked at the labels
 
 
 def over_mean(rows: Tensor, counted: Tensor) -> Tensor:

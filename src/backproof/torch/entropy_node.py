@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from backproof.torch import graph, on_gpu
+from backproof.torch import graph, on_gpu, plain
 from backproof.torch.applied import applied
 from backproof.torch.derivatives import along_tangent, class_axis, curvature_product, entropy_backward, loss_dtype
 
@@ -82,7 +82,7 @@ def given(gradient: Tensor, u: Tensor) -> Tensor | None:
     """The gradient times u, which nothing is lost by making of the gradient itself; None: something is."""
     if gives(u):
         return gradient.detach()
-    if u.is_cpu or u.ndim or torch.is_grad_enabled() or _graph_is_kept() or _moves_along(u):
+    if u.ndim or torch.is_grad_enabled() or _graph_is_kept() or graph.by(gradient, u) is not plain or _moves_along(u):
         return None
     return on_gpu.times(gradient, u)
 

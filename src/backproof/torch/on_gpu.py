@@ -12,6 +12,7 @@ from backproof.torch.derivatives import class_axis, loss_dtype
 
 Tensor = torch.Tensor
 REDUCTIONS = ("mean", "sum", "none")
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def cross_entropy(
@@ -23,14 +24,15 @@ def cross_entropy(
     if (
         kernel is None
         or target.shape != z.shape[:axis] + z.shape[axis + 1 :]
-        or target.is_floating_point()
+        or target.dtype not in WHOLE
         or target.device != z.device
         or reduction not in REDUCTIONS
         or not 0 <= label_smoothing <= 1
+        or not -(2**63) <= ignore_index < 2**63
         or z.is_neg()
     ):
         return None
-    weights = None
+    target, ignore_index, weights = target.long(), int(ignore_index), None
     if weight is not None:
         if label_smoothing or weight.shape != z.shape[axis : axis + 1] or weight.device != z.device:
             return None
@@ -58,7 +60,7 @@ def _counted(target: Tensor, weights: Tensor | None, ignore_index: int) -> Tenso
     if weights is None:
         return kept.sum().clamp_(min=1)
     label = torch.where(kept, target, 0).clamp(0, weights.numel() - 1)
-    total = torch.where(kept, weights[label.long()], 0.0).sum()
+    total = torch.where(kept, weights[label], 0.0).sum()
     return torch.where(total == 0, 1.0, total)
 
 

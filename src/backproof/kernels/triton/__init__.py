@@ -26,7 +26,7 @@ def _laid_out(z: Tensor, out: Tensor | None, axis: int) -> tuple[Tensor, Tensor 
     """What is read, what is written to, and the classes' axis there: another one if they are too far apart for a program."""
     where = axis if rows_of(z, axis).reach < FARTHEST else z.ndim - 1
     source = z.contiguous() if where == axis else z.movedim(axis, where).contiguous()
-    direct = out is None or (where == axis and out.is_contiguous())
+    direct = out is None or (where == axis and out.is_contiguous() and not out.is_neg())
     return source, out if direct else torch.empty_like(source), where
 
 
@@ -135,15 +135,16 @@ def labelled(
 
 
 def weighted(values: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """The values times the weight of their label, in their place; 0 where that is 0, nan where it is no class."""
+    """The values times the weight of their label, in their place; 0 where that is 0, also of an infinite one."""
     is_class = (target >= 0) & (target < weight.numel())
     weights = torch.where(is_class, weight[torch.where(is_class, target, 0)], 1.0)
-    return values.mul_(weights).masked_fill_(weights == 0, 0.0)
+    nothing = (weights == 0) & ~values.isnan()
+    return values.mul_(weights).masked_fill_(nothing, 0.0)
 
 
 def times(x: Tensor, factor: Tensor) -> Tensor:
     """x, contiguous, times a number on the same GPU, in its place; the number is looked at there."""
     blocks = -(-x.numel() // BLOCK)
     with at(x):
-        entropy.times[(min(blocks, MANY),)](x, factor, x.numel(), BLOCK=BLOCK)
+        entropy.times[(min(blocks, MANY),)](x, factor, x.numel(), blocks, BLOCK=BLOCK)
     return x

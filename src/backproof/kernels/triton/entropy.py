@@ -114,7 +114,8 @@ def labelled(
                 k, offsets, inside = tile(begin, first, counts, inner, classes, CLASSES, AXIS)
                 all_away += distances(tl.load(z + offsets, inside, NOTHING).to(tl.float32), top, inside, AXIS)
         away = (1.0 - SMOOTHING) * away + all_away * SMOOTHING / classes
-        less += SMOOTHING - SMOOTHING / classes
+        even = tl.full((1,), SMOOTHING, tl.float64) / classes
+        less += SMOOTHING - even
     masked = top == NOTHING
     tl.store(others + row, tl.where(counts & ~masked, exact, 0.0), there)
     tl.store(distance + row, tl.where(counts, tl.where(masked, float("inf"), away), 0.0), there)
@@ -122,7 +123,7 @@ def labelled(
     if GRADIENT:
         factor = tl.where(counts & ~masked, tl.where(is_class, factor, float("nan")), 0.0)
         less = tl.where(factor == 0.0, 0.0, less * factor)
-        spread = factor * (SMOOTHING / classes) if SMOOTHING != 0.0 else None
+        spread = factor * even if SMOOTHING != 0.0 else None
         if WHOLE:
             k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
             tl.store(grad + offsets, slopes(k, e, largest, s, label, less, factor, spread, FINE, AXIS), inside)
@@ -138,11 +139,11 @@ def labelled(
 
 
 @triton.jit
-def times(x, factor, numbers, BLOCK: tl.constexpr):
+def times(x, factor, numbers, blocks, BLOCK: tl.constexpr):
     """x times the factor in its place, which takes no time if that is 1."""
     f = tl.load(factor)
     if f != 1.0:
-        for block in range(tl.program_id(0), tl.cdiv(numbers, BLOCK), tl.num_programs(0)):
+        for block in range(tl.program_id(0), blocks, tl.num_programs(0)):
             i = tl.full((1,), BLOCK, tl.int64) * block + tl.arange(0, BLOCK)
             inside = i < numbers
             tl.store(x + i, tl.load(x + i, inside, 0.0) * f, inside)

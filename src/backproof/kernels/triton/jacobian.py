@@ -20,7 +20,7 @@ EXPONENT = tl.constexpr(0x7FF0000000000000)
 
 @triton.jit
 def ends(h, next_h, u, high, low, other_h, other_next, other_u, other_high, other_low):
-    """Of two parts of a row: the two largest h, the first nan if one is; u at the largest, the larger one if that is twice there;
+    """Of two parts of a row: the two largest |h|, the first nan if one is; u at the largest, the larger one if that is twice there;
     the largest u, and the largest -u."""
     other = tl.where(h == other_h, tl.maximum(u, other_u), other_u)
     following = tl.maximum(tl.minimum(h, other_h), tl.maximum(next_h, other_next))
@@ -98,11 +98,13 @@ def softmax_product(
     out += start
     p, v, offsets, inside = pair(h, u, begin, 0, there, inner, classes, CLASSES, AXIS)
     zeros = tl.zeros(p.shape, tl.float32)
-    best, second, value, high, low = p, zeros, v, v, tl.where(inside, -v, NOTHING)
+    best, second, value, high, low = tl.abs(p), zeros, v, v, tl.where(inside, -v, NOTHING)
     if not WHOLE:
         for first in range(CLASSES, classes, CLASSES):
             p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
-            best, second, value, high, low = ends(p, zeros, v, v, tl.where(inside, -v, NOTHING), best, second, value, high, low)
+            best, second, value, high, low = ends(
+                tl.abs(p), zeros, v, v, tl.where(inside, -v, NOTHING), best, second, value, high, low
+            )
     best, second, at, high, low = tl.reduce((best, second, value, high, low), AXIS, ends)
     # c is 0 where h is largest, so that no product is more than this
     bound = second * larger(high - at, low + at)

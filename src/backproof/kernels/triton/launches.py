@@ -16,7 +16,7 @@ import torch
 Tensor = torch.Tensor
 
 BYTES = 16  # that are read at once
-FARTHEST = 2**31  # numbers that a program counts within a row, or a group of rows next to each other
+FARTHEST = 2**30  # numbers that a program counts within a group of rows next to each other
 NUMBERS = 1024  # in a tile of short rows
 SHORT, NUMBERS_OF_SHORT, EACH_OF_SHORT = 64, 512, 128  # rows so short that most of the work is done once a row
 SIDE_BY_SIDE, FEW = 32, 256  # rows that are next to each other in memory in a tile, and classes
@@ -78,7 +78,10 @@ def rows_of(z: Tensor, axis: int) -> Rows:
 @lru_cache(maxsize=1024)
 def launch(kind_of_program: str, of: Rows, itemsize: int, **constants: Any) -> Launch:
     kind, block, vector = KINDS[kind_of_program][itemsize], _power(of.classes), of.vector(itemsize)
-    bits = 51 if block > kind.longest else min(51, 64 - block.bit_length())
+    # so many that equal logits throughout, each 2^bits units, are less than 2^63 units: in the row, or where it is swept, in each
+    # place of the smallest tile; not in that of this launch, as the bits of a result depend on it
+    added = block if block <= kind.longest else -(-of.classes // FEW)
+    bits = min(51, 63 - added.bit_length())
     if of.axis:
         whole = block <= kind.longest
         block, each = (block, kind.each) if whole else (kind.swept, kind.each_swept)
