@@ -46,11 +46,11 @@ def _along(program: Any, kind: str, arrays: tuple[Tensor, ...], axis: int, out: 
 
 
 def softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _along(normalised.softmax, "ONE_ARRAY", (z,), axis, out, FINE=_is_fine(z))
+    _along(normalised.normalised, "ONE_ARRAY", (z,), axis, out, LOG=False, FINE=_is_fine(z))
 
 
 def log_softmax(z: Tensor, axis: int, out: Tensor) -> None:
-    _along(normalised.log_softmax, "ONE_ARRAY", (z,), axis, out, FINE=_is_fine(z))
+    _along(normalised.normalised, "ONE_ARRAY", (z,), axis, out, LOG=True, FINE=_is_fine(z))
 
 
 def logsumexp(z: Tensor, axis: int) -> Tensor:

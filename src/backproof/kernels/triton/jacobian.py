@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from backproof.kernels.triton.exponentials import DEEP, exponential
-from backproof.kernels.triton.rows import NOTHING, REST, SPLIT, across, joined, larger, many, places, tile
+from backproof.kernels.triton.rows import NOTHING, REST, SPLIT, across, counted, joined, larger, many, places, tile
 
 LARGEST = tl.constexpr(3.0e38)
 SMALLEST = tl.constexpr(2.0**-120)
@@ -42,11 +42,6 @@ def magic_of(bound, BITS: tl.constexpr):
     """1.5 2^52 units, a unit being 2^(2 - BITS) of the power of two below `bound`, which no magnitude exceeds."""
     power = (bound.to(tl.float64) + SMALLEST).to(tl.int64, bitcast=True) & EXPONENT
     return power.to(tl.float64, bitcast=True) * (1.5 * 2.0 ** (54 - BITS))
-
-
-@triton.jit
-def units_of(p, magic):
-    return (p + magic).to(tl.int64, bitcast=True) - magic.to(tl.int64, bitcast=True)
 
 
 @triton.jit
@@ -112,7 +107,7 @@ def softmax_product(
     magic, one = magic_of(bound, BITS), magic_of(tl.full((ROWS,), 1.0, tl.float32), BITS)
     if WHOLE:
         c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
-        products, sums = tl.reduce((units_of(wide * c, across(magic, AXIS)), units_of(wide, across(one, AXIS))), AXIS, plus_both)
+        products, sums = tl.reduce((counted(wide * c, across(magic, AXIS)), counted(wide, across(one, AXIS))), AXIS, plus_both)
         products, sums = of_units(products, magic), of_units(sums, one)
         if tl.min(ordinary.to(tl.int32)) == 0:
             products = tl.where(ordinary, products, tl.sum(wide * c, AXIS))
@@ -124,8 +119,8 @@ def softmax_product(
         for first in range(0, classes, CLASSES):
             p, v, offsets, inside = pair(h, u, begin, first, there, inner, classes, CLASSES, AXIS)
             c, wide = relative(v, at, inside, AXIS), p.to(tl.float64)
-            products += units_of(wide * c, across(magic, AXIS))
-            sums += units_of(wide, across(one, AXIS))
+            products += counted(wide * c, across(magic, AXIS))
+            sums += counted(wide, across(one, AXIS))
         parts = (products >> SPLIT, products & REST, sums >> SPLIT, sums & REST)
         high, low, high_sum, low_sum = tl.reduce(parts, AXIS, plus_all)
         products, sums = of_units(joined(high, low), magic), of_units(joined(high_sum, low_sum), one)
@@ -193,7 +188,7 @@ def log_softmax_product(
     ordinary = bound < LARGEST
     if WHOLE:
         magic, wide = magic_of(bound, BITS), v.to(tl.float64)
-        total = of_units(tl.sum(units_of(wide, across(magic, AXIS)), AXIS), magic)
+        total = of_units(tl.sum(counted(wide, across(magic, AXIS)), AXIS), magic)
         if tl.min(ordinary.to(tl.int32)) == 0:
             total = tl.where(ordinary, total, tl.sum(wide, AXIS))
         tl.store(out + offsets, less_share(x, v, largest, total, share_of_others(largest, total), AXIS), inside)
@@ -201,7 +196,7 @@ def log_softmax_product(
         magic, count, plain = magic_of(bound, BITS), tl.zeros(v.shape, tl.int64), tl.zeros((ROWS,), tl.float64)
         for first in range(0, classes, CLASSES):
             _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
-            count += units_of(tl.load(u + offsets, inside, 0.0).to(tl.float64), across(magic, AXIS))
+            count += counted(tl.load(u + offsets, inside, 0.0).to(tl.float64), across(magic, AXIS))
         total = of_units(many(count, AXIS), magic)
         if tl.min(ordinary.to(tl.int32)) == 0:
             for first in range(0, classes, CLASSES):

@@ -22,43 +22,6 @@ from backproof.kernels.triton.rows import (
 
 
 @triton.jit
-def softmax(
-    z,
-    out,
-    rows,
-    inner,
-    vectors,
-    FINE: tl.constexpr,
-    BITS: tl.constexpr,
-    ROWS: tl.constexpr,
-    CLASSES: tl.constexpr,
-    AXIS: tl.constexpr,
-    WHOLE: tl.constexpr,
-    VECTOR: tl.constexpr,
-):
-    """h_i; 0 throughout a row of -inf."""
-    classes = vectors * VECTOR
-    _row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
-    z += start
-    out += start
-    if WHOLE:
-        _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
-        x = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        e, top, largest, s = of_tile(x, FINE, BITS, AXIS)
-        once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
-        tl.store(out + offsets, probabilities(e, largest, s, once, None, FINE, AXIS), inside)
-    else:
-        top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, BITS, CLASSES, AXIS)
-        once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
-        for first in range(0, classes, CLASSES):
-            _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
-            x = tamed(tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32), top, largest, AXIS)
-            e = exponentials(x, across(largest, AXIS), FINE)
-            result = probabilities(e, largest, s, once, None, FINE, AXIS)
-            tl.store(out + offsets, result, inside, eviction_policy="evict_first")
-
-
-@triton.jit
 def logarithms(x, top, log_s, AXIS: tl.constexpr):
     """log h_i = (z_i - z_k) - log1p(s)."""
     is_top = x == across(top, AXIS)
@@ -68,12 +31,13 @@ def logarithms(x, top, log_s, AXIS: tl.constexpr):
 
 
 @triton.jit
-def log_softmax(
+def normalised(
     z,
     out,
     rows,
     inner,
     vectors,
+    LOG: tl.constexpr,
     FINE: tl.constexpr,
     BITS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -82,7 +46,7 @@ def log_softmax(
     WHOLE: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
-    """log h_i; -inf throughout a row of -inf."""
+    """h_i, 0 throughout a row of -inf; or LOG, its logarithm."""
     classes = vectors * VECTOR
     _row, there, start, begin = places(rows, inner, classes, ROWS, AXIS)
     z += start
@@ -90,16 +54,29 @@ def log_softmax(
     if WHOLE:
         _k, offsets, inside = tile(begin, 0, there, inner, classes, CLASSES, AXIS)
         logits = tl.load(z + offsets, inside, NOTHING).to(tl.float32)
-        _e, top, largest, s = of_tile(logits, FINE, BITS, AXIS)
-        log_s = log_one_plus(others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS))
-        tl.store(out + offsets, logarithms(logits, top, log_s, AXIS), inside)
+        e, top, largest, s = of_tile(logits, FINE, BITS, AXIS)
+        if LOG:
+            log_s = log_one_plus(others_of_tile(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS))
+            result = logarithms(logits, top, log_s, AXIS)
+        else:
+            once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
+            result = probabilities(e, largest, s, once, None, FINE, AXIS)
+        tl.store(out + offsets, result, inside)
     else:
         top, largest, s = of_sweeps(z, begin, there, inner, classes, FINE, BITS, CLASSES, AXIS)
-        log_s = log_one_plus(others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS))
+        if LOG:
+            log_s = log_one_plus(others_of_sweeps(z, begin, there, top, largest, s, inner, classes, FINE, BITS, CLASSES, AXIS))
+        else:
+            once = tl.where(top == NOTHING, 0.0, 1.0).to(tl.float64)
         for first in range(0, classes, CLASSES):
             _k, offsets, inside = tile(begin, first, there, inner, classes, CLASSES, AXIS)
             logits = tl.load(z + offsets, inside, NOTHING, eviction_policy="evict_first").to(tl.float32)
-            tl.store(out + offsets, logarithms(logits, top, log_s, AXIS), inside, eviction_policy="evict_first")
+            if LOG:
+                result = logarithms(logits, top, log_s, AXIS)
+            else:
+                e = exponentials(tamed(logits, top, largest, AXIS), across(largest, AXIS), FINE)
+                result = probabilities(e, largest, s, once, None, FINE, AXIS)
+            tl.store(out + offsets, result, inside, eviction_policy="evict_first")
 
 
 @triton.jit

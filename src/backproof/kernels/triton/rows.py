@@ -85,10 +85,15 @@ def unit(FINE: tl.constexpr, BITS: tl.constexpr):
 
 
 @triton.jit
+def counted(p, magic):
+    """Numbers as integers: what `magic`, 1.5 2^52 units, has in its low bits when they are added to it."""
+    return (p + magic).to(tl.int64, bitcast=True) - magic.to(tl.int64, bitcast=True)
+
+
+@triton.jit
 def units(e, FINE: tl.constexpr, BITS: tl.constexpr):
-    """Exponentials as integers: what a number of 1.5 2^52 units has in its low bits."""
-    magic = tl.full((1, 1), 1.5 * 2.0**52 * unit(FINE, BITS), tl.float64)
-    return (e.to(tl.float64) + magic).to(tl.int64, bitcast=True) - magic.to(tl.int64, bitcast=True)
+    """Exponentials as integers."""
+    return counted(e.to(tl.float64), tl.full((1, 1), 1.5 * 2.0**52 * unit(FINE, BITS), tl.float64))
 
 
 @triton.jit
