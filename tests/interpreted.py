@@ -25,7 +25,7 @@ def by_halves(self, inputs):
 
 def fast():
     """Nothing to do on a GPU."""
-    if tensors.is_interpreted():
+    if tensors.INTERPRETED:
         from triton.runtime.interpreter import ReduceOps
 
         ReduceOps.generic_reduce = by_halves

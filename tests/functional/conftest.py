@@ -17,7 +17,7 @@ def _is_there() -> bool:
         return False
     import torch
 
-    return tensors.is_interpreted() or torch.cuda.is_available()
+    return tensors.INTERPRETED or torch.cuda.is_available()
 
 
 ROWS = [row.name for row in reversed(dispatch.TABLE) if importlib.util.find_spec(row.module) and row.name != "triton"]
@@ -26,7 +26,7 @@ if _is_there():
     from tests.interpreted import fast
 
     dispatch.TABLE = (*dispatch.TABLE[:-1], dispatch.Kernels("programs", programs.__name__, programs.takes), dispatch.TABLE[-1])
-    ROWS = ["programs"] if tensors.is_interpreted() else [*ROWS, "programs"]
+    ROWS = ["programs"] if tensors.INTERPRETED else [*ROWS, "programs"]
     fast()
 
 

@@ -15,7 +15,7 @@ from backproof.kernels import tensors
 HERE = Path(__file__).parent
 ON_A_GPU = torch.cuda.is_available()
 
-if not ON_A_GPU and not tensors.is_interpreted():
+if not ON_A_GPU and not tensors.INTERPRETED:
     collect_ignore_glob = ["test_*.py"]
 elif not ON_A_GPU:
     from tests.interpreted import fast

@@ -37,9 +37,10 @@ class Kernels(NamedTuple):
     takes: Callable[[tuple[Any, ...]], bool]
 
 
+TRITON = Kernels("triton", "backproof.kernels.triton", tensors.on_a_gpu)
 TABLE = (
     Kernels("cpu", "backproof.kernels.cpu", _native_floats),  # Numba
-    Kernels("triton", "backproof.kernels.triton", tensors.on_a_gpu),
+    TRITON,
     Kernels("reference", "backproof.kernels.reference", _anything),
 )
 
@@ -198,8 +199,8 @@ def labelled_by_address() -> Callable[..., Any] | None:
 
 def on_a_gpu(function: str, z: Any) -> Callable[..., Any] | None:
     """A function of Triton's module, if z is a tensor for it; None: it is not."""
-    row = TABLE[1]
-    return getattr(_module(row.module), function, None) if _ONLY.get() in (None, row.name) and row.takes((z,)) else None
+    wanted = _ONLY.get() in (None, TRITON.name) and TRITON.takes((z,))
+    return getattr(_module(TRITON.module), function, None) if wanted else None
 
 
 def total(x: Array) -> tuple[Array, Array]:

@@ -23,17 +23,18 @@ def _runs_on(device: Any) -> bool:
     return bool(sys.modules["torch"].cuda.get_device_capability(device) >= (7, 0))
 
 
-def is_interpreted() -> bool:
-    """Whether Triton runs its programs in NumPy, for tests: then they take tensors on the CPU."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton runs its programs in NumPy, for tests, also for tensors on the CPU
 
 
 def on_a_gpu(arrays: tuple[Any, ...]) -> bool:
     """Torch tensors of one precision, single or half, with something in them, on one GPU."""
-    torch, first = sys.modules.get("torch"), arrays[0]
+    first = arrays[0]
+    if not (INTERPRETED or getattr(first, "is_cuda", False)):  # where small tensors on the CPU come by, nothing more is asked
+        return False
+    torch = sys.modules.get("torch")
     if torch is None or not all(type(a) in (torch.Tensor, torch.nn.Parameter) for a in arrays):  # others may have no memory
         return False
-    if not (first.is_cuda or is_interpreted()) or not _has_triton() or first.layout is not torch.strided:
+    if not _has_triton() or first.layout is not torch.strided:
         return False
     if str(first.dtype) not in PRECISIONS or not first.ndim or not first.numel() or max(first.shape) >= LONGEST:
         return False

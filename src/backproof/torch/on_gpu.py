@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import torch
 
+from backproof.functional.reduction import REDUCTIONS
 from backproof.kernels import dispatch
 from backproof.torch.derivatives import class_axis, loss_dtype
 
 Tensor = torch.Tensor
-REDUCTIONS = ("mean", "sum", "none")
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -19,11 +19,12 @@ def cross_entropy(
     z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float, gradient: bool
 ) -> tuple[Tensor, Tensor] | None:
     """(loss, gradient) as in `plain`; None: not for here, or in error."""
-    axis, z = class_axis(z), z.detach()
     kernel = dispatch.on_a_gpu("labelled", z)
+    if kernel is None:
+        return None
+    axis, z = class_axis(z), z.detach()
     if (
-        kernel is None
-        or target.shape != z.shape[:axis] + z.shape[axis + 1 :]
+        target.shape != z.shape[:axis] + z.shape[axis + 1 :]
         or target.dtype not in WHOLE
         or target.device != z.device
         or reduction not in REDUCTIONS
@@ -66,9 +67,8 @@ def _counted(target: Tensor, weights: Tensor | None, ignore_index: int) -> Tenso
 
 def times(gradient: Tensor, u: Tensor) -> Tensor | None:
     """gradient times the number u, in its place, without a look at it from here; None: not for here."""
-    gradient, u = gradient.detach(), u.detach()
     kernel = dispatch.on_a_gpu("times", gradient)
     if kernel is None or u.ndim or u.device != gradient.device or not gradient.is_contiguous():
         return None
-    made: Tensor = kernel(gradient, u)
+    made: Tensor = kernel(gradient.detach(), u.detach())
     return made

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from backproof.functional.reduction import REDUCTIONS
 from backproof.kernels import dispatch, tensors
 from backproof.torch import entropy_node, on_gpu
 from backproof.torch.derivatives import class_axis, times_rows
@@ -20,7 +21,6 @@ from backproof.torch.derivatives import class_axis, times_rows
 Tensor = torch.Tensor
 
 SHARED = 1 << 19  # numbers from which on threads are called; between, torch's own, still awake, are in their way and they in theirs
-REDUCTIONS = ("mean", "sum", "none")
 _BYTES = {torch.float32: 4, torch.float64: 8}
 
 
