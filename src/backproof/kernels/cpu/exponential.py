@@ -72,6 +72,19 @@ def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
 
 
+def held(builder: Any, number: Any) -> Any:
+    """The constant in a register, if there are enough: it is else read from memory each time, and there is time for few reads.
+
+    Its value is hidden from the compiler.
+    """
+    if vector_bytes() != 64:
+        return number
+    call = builder.asm(ir.FunctionType(number.type, [number.type]), "", "=v,0", [number], side_effect=False)
+    call.attributes.add("readnone")
+    call.attributes.add("nounwind")
+    return call
+
+
 def _in_step(builder: Any, parts: list[Any]) -> list[Any]:
     """The parts, all computed up to here before anything goes on (a word to the compiler, no instruction).
 
@@ -101,6 +114,22 @@ def join(builder: Any, parts: list[Any]) -> Any:
         both = ir.Constant(ir.VectorType(ir.IntType(32), 2 * lanes), list(range(2 * lanes)))
         parts = [builder.shuffle_vector(parts[i], parts[i + 1], both) for i in range(0, len(parts), 2)]
     return parts[0]
+
+
+@intrinsic
+def plus(typingctx: Any, one: Any, two: Any) -> Any:
+    """one + two; with long vectors as a fused product with 1, by the multipliers, where the adders have more to do than those.
+
+    Conversions are the adders' work too (Zen 4: two of four pipes add, and convert; the other two multiply).
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if vector_bytes() != 64:
+            return builder.fadd(*args)
+        parts = zip(split(builder, args[0]), split(builder, args[1]), strict=True)
+        return join(builder, [fused(builder, a, held(builder, constant(a.type, 1.0)), b) for a, b in parts])
+
+    return one(one, one), codegen
 
 
 @intrinsic

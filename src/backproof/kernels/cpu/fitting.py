@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from backproof.kernels.compiled import compiled
-from backproof.kernels.cpu.lanes import lanes_of, larger, smaller, two_largest
+from backproof.kernels.cpu.lanes import lanes_of, larger, largest_lane, smaller, smallest_lane
 from backproof.kernels.cpu.registers import every_half, load_half
 from backproof.kernels.cpu.single_row import narrowed
 from backproof.kernels.cpu.two_words import FARTHEST, farthest, misfits, reduced_words, shift_for
 from backproof.kernels.rows import where_greater
 
 MASKED = 105.0  # so far below the largest, a probability rounds to 0: e^-105 < 2^-150, half the least number there is
-TOO_FAR = 50.5  # a little more than 2^-72 of the largest
+TOO_FAR = 49.7  # a little more than 2^-72 of the largest
 LIGHTEST = 2.0**-40  # times n: a weight with which no result is so small that its low word's product has too few digits
 
 
@@ -49,7 +49,7 @@ def may_fit(top: float, least: float, weight: float, n: int) -> bool:
 @compiled(late=True)
 def ends(high: Any, low: Any) -> tuple[float, float]:
     """The largest lane of the one, the smallest of the other."""
-    return np.float64(two_largest(high, high)[0]), -np.float64(two_largest(-1.0 * low, -1.0 * low)[0])
+    return np.float64(largest_lane(high)), np.float64(smallest_lane(low))
 
 
 @compiled()
@@ -75,4 +75,4 @@ def fits(like: Any, x: Any, n: int) -> bool:
     for i in range(0, n - lanes + 1, lanes):
         reach = farthest(reach, reduced(load_half(x, i), tops, bound, nothing, shift, True)[3])
     reach = farthest(reach, reduced(load_half(x, n - lanes), tops, bound, nothing, shift, True)[3])
-    return misfits(reach) == 0
+    return misfits(reach, True) == 0

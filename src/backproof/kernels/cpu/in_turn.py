@@ -26,11 +26,6 @@ from backproof.kernels.rows import total
 KEPT = 1 << 19  # exponentials that are kept for the second sweep; of longer rows they are computed twice
 
 
-def room(n: int, lanes: int) -> int:
-    """Doubles of work: the exponentials of two rows."""
-    return 2 * (n + 2 * lanes) if n <= KEPT else 4 * lanes
-
-
 @compiled()
 def value_rows(
     like: Any, kind: int, x: Any, inner: int, xo: int, xi: int, out: Any, out_inner: int, oo: int, oi: int,

@@ -162,6 +162,25 @@ def two_largest(typingctx: Any, first: Any, second: Any) -> Any:
     return types.UniTuple(first.dtype, 2)(first, first), codegen
 
 
+def _end(sign: str, doc: str) -> Any:
+    def find(typingctx: Any, row: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            row = args[0]
+            while (lanes := row.type.count) > 1:
+                one, two = _halves(builder, row, lanes // 2)
+                row = builder.select(builder.fcmp_ordered(sign, one, two), one, two)
+            return builder.extract_element(row, ir.Constant(ir.IntType(32), 0))
+
+        return row.dtype(row), codegen
+
+    find.__doc__ = doc
+    return intrinsic(find)
+
+
+largest_lane = _end(">", "The largest number of the row.")
+smallest_lane = _end("<", "The smallest number of the row.")
+
+
 @intrinsic
 def store_past(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
     """Put the row at array[index], which must be at a multiple of a vector's bytes, past the caches to memory."""
@@ -170,8 +189,8 @@ def store_past(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
         vector = Row(sig.args[0].dtype, sig.args[2].lanes).vector
         value = args[2] if vector == args[2].type else builder.fptrunc(args[2], vector)
         place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
-        half = vector.count // 2
-        parts = _halves(builder, value, half)
+        half = min(vector.count, vector_bytes() // (sig.args[0].dtype.bitwidth // 8))
+        parts = _halves(builder, value, half) if half < vector.count else [value]
         size = sig.args[0].dtype.bitwidth // 8
         short = ir.VectorType(vector.element, half)
         place = builder.bitcast(place, short.as_pointer())
@@ -184,16 +203,37 @@ def store_past(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
     return types.void(array, types.intp, row), codegen
 
 
-def _fetching(intent: int, doc: str) -> Any:
+@intrinsic
+def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, last: Any) -> Any:
+    """Store the row at array[index], but only its lanes from `first` to `last` - 1."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = args[2].type
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
+        number = ir.IntType(32)
+        whole = ir.VectorType(number, vector.count)
+        lanes = ir.Constant(whole, list(range(vector.count)))
+        first, last = (spread(builder, builder.trunc(arg, number), whole) for arg in args[3:])
+        mask = builder.and_(builder.icmp_signed(">=", lanes, first), builder.icmp_signed("<", lanes, last))
+        size = sig.args[0].dtype.bitwidth // 8
+        kind = ir.FunctionType(ir.VoidType(), [vector, place.type, number, mask.type])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{vector.count}f{8 * size}.p0")
+        builder.call(function, [args[2], place, ir.Constant(number, size), mask])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, row, types.int64, types.int64), codegen
+
+
+def _fetching(registers: int, doc: str) -> Any:
     def ask(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
             start = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-            for line in range(0, 2 * vector_bytes(), LINE):
+            for line in range(0, registers * vector_bytes(), LINE):
                 at = builder.gep(start, [ir.Constant(number, line)])
-                builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 3, 1))])
+                builder.call(function, [at, *(ir.Constant(number, n) for n in (0, 3, 1))])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
@@ -202,5 +242,5 @@ def _fetching(intent: int, doc: str) -> Any:
     return intrinsic(ask)
 
 
-fetch = _fetching(0, "Ask for the row at array[index] to be brought to the cache; it may lie outside.")
-fetch_to_write = _fetching(1, "The same for what is to be written to.")
+fetch = _fetching(2, "Ask for the row at array[index] to be brought to the cache; it may lie outside.")
+fetch_half = _fetching(1, "The same for half a row.")

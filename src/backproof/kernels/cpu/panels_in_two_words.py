@@ -1,4 +1,4 @@
-"""panels.py for single precision and vectors of 256 bits: exponentials in two words, with the bits of rows_in_two_words.py.
+"""panels.py for single precision: exponentials in two words, with the bits of rows_in_two_words.py.
 
 Lanes that do not fit go by panels.py, all of them together, which leaves the results of the others where they are kept.
 """
@@ -92,7 +92,7 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> tupl
     ones = difference(units(sums[0], constants[0], n), units(one[0], constants[0], 1))
     seconds = difference(units(sums[1], constants[1], n), units(one[1], constants[1], 1))
     thirds, largest = none, wide(high) + wide(low)
-    wrong = misfits(reach) | ~np.int64(lanes_greater(every_narrow(like, FARTHEST), magnitude(top)))
+    wrong = misfits(reach, True) | ~np.int64(lanes_greater(every_narrow(like, FARTHEST), magnitude(top)))
     if fine:
         thirds = difference(units(sums[2], constants[2], n), units(one[2], constants[2], 1))
     others = added(ones, seconds, thirds)

@@ -1,4 +1,4 @@
-"""in_turn.py for single precision and vectors of 256 bits: exponentials in two words, overlapped_words.py.
+"""in_turn.py for single precision: exponentials in two words, overlapped_words.py.
 
 Rows that do not fit (fitting.py), or whose others are next to nothing beside the largest (word_sums.py), go by in_turn.py: with
 them those that follow and do not fit either.
@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import address, by_type, compiled, get, pointer, put
+from backproof.kernels.compiled import by_type, compiled, get, put
 from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
+from backproof.kernels.cpu.kept_words import one_kept, placed, places, write_row
 from backproof.kernels.cpu.lanes import at, every, lanes_of
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
-from backproof.kernels.cpu.overlapped_words import one_kept, three_rows, write_row
+from backproof.kernels.cpu.overlapped_words import three_rows
 from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.quotient import label_slope
 from backproof.kernels.cpu.two_words import two_words_for
@@ -25,13 +26,6 @@ from backproof.kernels.cpu.word_sums import FEW
 from backproof.kernels.rows import total
 
 RUN = 1 << 15  # numbers that are looked at for being misfits, and still in the second cache when they are worked on
-
-
-@compiled()
-def words(like: Any, work: Any, n: int) -> tuple[Any, Any]:
-    """Where the exponentials of two rows lie, as numbers of T."""
-    e = pointer(address(work), like)
-    return e, at(e, 2 * (n + 2 * lanes_of(like)))
 
 
 @compiled()
@@ -43,7 +37,8 @@ def value_rows_in_two_words(
     if n > KEPT:
         value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, first, last, past, work)
         return
-    e, before = words(like, work, n)
+    room, other_room = places(like, work, n)
+    before = room
     fine = kind != SOFTMAX or n > FEW
     target_before, top, least, share = out, 0.0, 0.0, 0.0
     known = waiting = False
@@ -58,10 +53,11 @@ def value_rows_in_two_words(
         if fit:
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
             others, largest, top, least, fit = three_rows(
-                like, n, row, top, least, e, fine, kind != SOFTMAX, following, before, share, target_before, waiting
+                like, n, row, top, least, placed(like, room, row), fine, kind != SOFTMAX,
+                following, before, share, target_before, waiting, past,
             )  # fmt: skip
         elif waiting:
-            write_row(like, before, n, share, target_before)
+            write_row(like, before, n, share, target_before, past)
         waiting = False
         if not fit:
             start, r, known = r, r + 1, False
@@ -72,14 +68,15 @@ def value_rows_in_two_words(
         target = at(out, offset_of(r, out_inner, oo, oi))
         if kind == SOFTMAX:
             share, waiting, target_before = weight / (others + largest), True, target
-            e, before = before, e
+            before = placed(like, room, row)
+            room, other_room = other_room, room
         elif kind == LOG_SOFTMAX:
             write_logs(like, row, n, here, others / largest, target)
         else:
             put(target, 0, here + total(log1p(like, every(like, others / largest))) / lanes_of(like))
         r += 1
     if waiting:
-        write_row(like, before, n, share, target_before)
+        write_row(like, before, n, share, target_before, past)
 
 
 @compiled()
@@ -93,7 +90,8 @@ def gradient_rows_in_two_words(
             like, x, xi, out, oi, write, labels, weights, weighted, weights_step, ignored, losses, n, count, past, work
         )  # fmt: skip
         return
-    e, before = words(like, work, n)
+    room, other_room = places(like, work, n)
+    before = room
     target_before, top, least, share, slope, label_before = out, 0.0, 0.0, 0.0, 0.0, 0
     known = waiting = False
     r = 0
@@ -107,10 +105,11 @@ def gradient_rows_in_two_words(
         if fit:
             following = at(x, min(r + 1, count - 1) * xi)
             others, largest, top, least, fit = three_rows(
-                like, n, row, top, least, e, True, True, following, before, share, target_before, waiting
+                like, n, row, top, least, placed(like, room, row), True, True,
+                following, before, share, target_before, waiting, past,
             )  # fmt: skip
         elif waiting:
-            write_row(like, before, n, share, target_before)
+            write_row(like, before, n, share, target_before, past)
         if waiting and label_before >= 0:
             put(target_before, label_before, slope)
         waiting = False
@@ -127,12 +126,13 @@ def gradient_rows_in_two_words(
         put(losses, r, total(log1p(like, every(like, others / largest))) / lanes_of(like) - (z - here))
         if write:
             share, waiting, target_before = weight / (others + largest), True, at(out, r * oi)
-            slope = label_slope(others, one_kept(like, e, label, n), z - here, weight, share, 0.0)
+            slope = label_slope(others, one_kept(like, placed(like, room, row), label, n), z - here, weight, share, 0.0)
             label_before = label if weight != 0.0 else -1  # with no weight there is no slope, -0 neither
-            e, before = before, e
+            before = placed(like, room, row)
+            room, other_room = other_room, room
         r += 1
     if waiting:
-        write_row(like, before, n, share, target_before)
+        write_row(like, before, n, share, target_before, past)
         if label_before >= 0:
             put(target_before, label_before, slope)
 

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 
 from backproof.kernels.compiled import address, compiled, get, intrinsic, pointer, put
-from backproof.kernels.cpu.exponential import fused
+from backproof.kernels.cpu.exponential import fused, plus
 from backproof.kernels.cpu.lanes import (
     LINE,
     at,
@@ -33,6 +33,7 @@ from backproof.kernels.cpu.lanes import (
     store_past,
     two_largest,
 )
+from backproof.kernels.cpu.streams import PAGE, around, turn
 from backproof.kernels.rows import Row, load, store, total, wide
 
 SOON = 1024  # numbers that are asked for before they are needed
@@ -82,9 +83,11 @@ def two_rows(
     """
     width = lanes_of(like)
     centres, zero = every(like, centre), every(like, 0.0)
+    below = zero - centres
     sums, mass, one = zero, zero, every_narrow(like, -np.inf)
     bases, firsts, rests = every_narrow(like, base), every_narrow(like, first), every_narrow(like, rest)
-    begin, final = 0, n // width * width - width
+    whole = n // width * width
+    begin, final, turned = 0, whole - width, turn(like, h, PAGE // 2, out, whole, width)
     edge = pointer(address(work), like)
     if write:  # what the last vector needs may be written over by the others
         store(edge, width, slopes(load(h_before, n - width), load(u_before, n - width), bases, firsts, rests))
@@ -97,17 +100,18 @@ def two_rows(
             narrow = load(h, i)
             row = wide(narrow)
             one = larger(narrow, one)
-            sums += row * (wide(load(u, i)) - centres)
-            mass += row
+            sums += row * plus(wide(load(u, i)), below)
+            mass = plus(row, mass)
             if far:
                 fetch(h, i + SOON)
                 fetch(u, i + SOON)
         if write:
+            j = around(i + turned, whole)
             if past:
-                j = min(begin + i, final)
+                j = min(begin + j, final)
                 store_past(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
             else:
-                store(out, i, slopes(load(h_before, i), load(u_before, i), bases, firsts, rests))
+                store(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
     if write:
         if past:
             for i in range(begin):

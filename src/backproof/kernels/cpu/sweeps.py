@@ -16,6 +16,7 @@ from typing import Any
 from backproof.kernels.compiled import compiled, pointer
 from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.in_turn import KEPT
+from backproof.kernels.cpu.kept_words import SLACK
 from backproof.kernels.cpu.lanes import at, lanes_of
 from backproof.kernels.cpu.limits import LOGSUMEXP
 from backproof.kernels.cpu.panels import FOUND
@@ -28,10 +29,18 @@ ONE_RUN = 1 << 62  # rows, none of which begins a new run
 COPY = 1 << 16  # numbers that are copied at a time
 
 
+def kept_room(n: int, lanes: int) -> int:
+    """Doubles of work for the exponentials of two rows, in double precision or in two words."""
+    return 2 * (n + 2 * lanes) + SLACK if n <= KEPT else 4 * lanes
+
+
+_kept_room = compiled()(kept_room)
+
+
 @lru_cache(maxsize=256)
 def work_size(n: int, lanes: int) -> int:
     """Doubles of work for rows of n classes."""
-    kept = 2 * (n + 2 * lanes) if n <= KEPT else 4 * lanes
+    kept = kept_room(n, lanes)
     panel = min(n, PANEL) * lanes
     return max(kept, panel) + FOUND * lanes + max(2 * panel, copied_rows(n, lanes) * n)
 
@@ -57,7 +66,7 @@ def values(
     x, out, e = pointer(x_address, like), pointer(out_address, like), pointer(work, 1.0)
     weights, weighted = pointer(weights_address, 1.0), weights_address != 0
     panel_size = min(n, PANEL) * width
-    kept = 2 * (n + 2 * width) if n <= KEPT else 4 * width
+    kept = _kept_room(n, width)
     found = at(e, max(kept, panel_size))
     buffer = pointer(work + 8 * (max(kept, panel_size) + FOUND * width), like)
     beside = xc == 1 and (oc == 1 or kind == LOGSUMEXP)
@@ -93,7 +102,7 @@ def gradients(
     x, out, e = pointer(x_address, like), pointer(out_address, like), pointer(work, 1.0)
     labels, weights, losses = pointer(labels_address, 1), pointer(weights_address, 1.0), pointer(losses_address, 1.0)
     panel_size = min(n, PANEL) * width
-    kept = 2 * (n + 2 * width) if n <= KEPT else 4 * width
+    kept = _kept_room(n, width)
     found = at(e, max(kept, panel_size))
     buffer = pointer(work + 8 * (max(kept, panel_size) + FOUND * width), like)
     write, weighted = out_address != 0, weights_address != 0

@@ -1,0 +1,29 @@
+"""Streams of a loop over rows that keep apart in memory.
+
+What is loaded soon after something was stored at an address with the same last twelve bits waits for that store, as processors
+compare no more of an address at first; and a cache has eight places for all of these. A loop over rows that takes 18 cycles for 16
+numbers took 40 where a load and a store agreed in them (Zen 4), and large arrays agree, as they all begin at the beginning of a
+page. So some of the streams begin in the middle of their rows, at their `turn`, and go `around`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backproof.kernels.compiled import address, compiled
+from backproof.kernels.cpu.lanes import LINE, itemsize
+
+PAGE = 4096  # bytes that twelve bits tell apart
+
+
+@compiled()
+def turn(like: Any, row: Any, behind: int, other: Any, whole: int, lanes: int) -> int:
+    """Where the other row, of `whole` numbers, `lanes` at a time, is to begin, so that it is so many bytes behind this one in their
+    pages, or nearly."""
+    numbers = (address(row) + behind - address(other) & PAGE - LINE) // itemsize(like) // lanes * lanes
+    return numbers if numbers < whole else 0
+
+
+@compiled(late=True)
+def around(i: int, whole: int) -> int:
+    return i - whole if i >= whole else i

@@ -1,0 +1,134 @@
+"""A part of a row: its exponentials in two words, their sums, the extremes of the following row, the result of the row before.
+
+    state       the first half of the next exponentials, which are a register ahead of the second: chains half as long are waited
+                for; how far the exponentials reach; the extremes
+    row         x, its exponentials e and how far apart their words are; where the last register begins; what `reduced` needs
+    following   that row; where it begins (streams.py), and how many numbers fill whole registers
+    writing     the exponentials of the row before, its share in two words, where it goes, the first and last place, and where to
+                begin
+
+Long vectors have 32 registers, and all is done at once. With 16 there are two loops, and exponentials lie in the first cache until
+they are summed. In loops masked, fine, write and past are constants to the compiler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backproof.kernels.compiled import compiled
+from backproof.kernels.cpu.fitting import reduced
+from backproof.kernels.cpu.kept_words import keep, kept
+from backproof.kernels.cpu.lanes import fetch, fetch_half, larger, smaller, store_past
+from backproof.kernels.cpu.registers import load_half, store_half
+from backproof.kernels.cpu.streams import around
+from backproof.kernels.cpu.two_words import LANES, farthest, powers_in_words, strangest, times_share
+from backproof.kernels.cpu.word_sums import add_words
+
+SOON = 1024  # numbers that are asked for before they are needed
+
+
+@compiled(late=True)
+def write_at(i: int, writing: Any, low_place: int, whole: int, past: bool) -> None:
+    before, shares, rests, out, begin, final, turn = writing
+    j = around(i + turn, whole)
+    if past:
+        j = min(begin + j, final)
+        high, low = kept(before, j, low_place)
+        store_past(out, j, times_share(high, low, shares, rests))
+    else:
+        high, low = kept(before, j, low_place)
+        store_half(out, j, times_share(high, low, shares, rests))
+
+
+@compiled(late=True)
+def at_once(
+    state: Any, sums: Any, row: Any, following: Any, writing: Any, constants: Any, start: int, stop: int, lanes: int,
+    masked: bool, fine: bool, write: bool, past: bool,
+) -> Any:  # fmt: skip
+    (r, rest, power), reach, high_end, low_end = state
+    x, e, low_place, last, tops, bound, nothing, shift = row
+    next_row, turn, whole = following
+    for i in range(start, stop, lanes):
+        high, low = powers_in_words(r, rest, power)
+        r, rest, power, shifted = reduced(load_half(x, min(i + lanes, last)), tops, bound, nothing, shift, masked)
+        reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
+        keep(e, i, low_place, high, low)
+        sums = add_words(sums, constants, high, low, fine)
+        logits = load_half(next_row, around(i + turn, whole))
+        high_end, low_end = larger(logits, high_end), smaller(logits, low_end)
+        fetch_half(next_row, i + turn + SOON)
+        if write:
+            write_at(i, writing, low_place, whole, past)
+    return ((r, rest, power), reach, high_end, low_end), sums
+
+
+@compiled(late=True)
+def long_vectors(
+    state: Any, sums: Any, row: Any, following: Any, writing: Any, constants: Any, start: int, stop: int, lanes: int,
+    masked: bool, fine: bool, write: bool, past: bool,
+) -> Any:  # fmt: skip
+    if masked or (not write and not fine):
+        return at_once(state, sums, row, following, writing, constants, start, stop, lanes, masked, fine, write, past)
+    if not write:
+        return at_once(state, sums, row, following, writing, constants, start, stop, lanes, False, True, False, False)
+    if past:
+        if fine:
+            return at_once(state, sums, row, following, writing, constants, start, stop, lanes, False, True, True, True)
+        return at_once(state, sums, row, following, writing, constants, start, stop, lanes, False, False, True, True)
+    if fine:
+        return at_once(state, sums, row, following, writing, constants, start, stop, lanes, False, True, True, False)
+    return at_once(state, sums, row, following, writing, constants, start, stop, lanes, False, False, True, False)
+
+
+@compiled(late=True)
+def first_loop(state: Any, row: Any, following: Any, start: int, stop: int, lanes: int, masked: bool) -> Any:
+    (r, rest, power), reach, high_end, low_end = state
+    x, e, low_place, last, tops, bound, nothing, shift = row
+    next_row, _, _ = following
+    for i in range(start, stop, lanes):
+        high, low = powers_in_words(r, rest, power)
+        r, rest, power, shifted = reduced(load_half(x, min(i + lanes, last)), tops, bound, nothing, shift, masked)
+        reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
+        keep(e, i, low_place, high, low)
+        logits = load_half(next_row, i)
+        high_end, low_end = larger(logits, high_end), smaller(logits, low_end)
+        if i & lanes == 0:
+            fetch(next_row, i + SOON)
+    return (r, rest, power), reach, high_end, low_end
+
+
+@compiled(late=True)
+def second_loop(
+    sums: Any, row: Any, writing: Any, constants: Any, start: int, stop: int, lanes: int, fine: bool, write: bool
+) -> Any:  # fmt: skip
+    _, e, low_place, _, _, _, _, _ = row
+    before, shares, rests, out, _, _, _ = writing
+    if write:
+        for i in range(start, stop, lanes):
+            high, low = kept(e, i, low_place)
+            sums = add_words(sums, constants, high, low, fine)
+            high, low = kept(before, i, low_place)
+            store_half(out, i, times_share(high, low, shares, rests))
+    else:
+        for i in range(start, stop, lanes):
+            high, low = kept(e, i, low_place)
+            sums = add_words(sums, constants, high, low, fine)
+    return sums
+
+
+@compiled(late=True)
+def short_vectors(
+    state: Any, sums: Any, row: Any, following: Any, writing: Any, constants: Any, start: int, stop: int, lanes: int,
+    masked: bool, fine: bool, write: bool, past: bool,
+) -> Any:  # fmt: skip
+    if masked:
+        state = first_loop(state, row, following, start, stop, lanes, True)
+    else:
+        state = first_loop(state, row, following, start, stop, lanes, False)
+    if fine:
+        return state, second_loop(sums, row, writing, constants, start, stop, lanes, True, write)
+    return state, second_loop(sums, row, writing, constants, start, stop, lanes, False, write)
+
+
+PART = 4096 if LANES == 16 else 256  # numbers
+part = long_vectors if LANES == 16 else short_vectors
