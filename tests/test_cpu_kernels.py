@@ -548,3 +548,20 @@ def test_results_that_go_past_the_caches(monkeypatch, n, offset):
         assert np.array_equal(h[some], dispatch.softmax(z[some], 1))
         assert np.array_equal(gradient[some], dispatch.cross_entropy(z[some], labels[some], Options(), scale[some], True)[1])
         assert np.array_equal(product[some], dispatch.softmax_vjp(h[some], z[some], 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 10, 15])
+def test_short_rows_touch_only_their_own_numbers(classes, dtype):
+    """Rows read and written as vectors: what lies between them stays, and what it is does not matter."""
+    rng = np.random.default_rng(classes)
+    z = rng.normal(size=(70, classes)).astype(dtype)
+    given, made = np.full((70, classes + 3), np.nan, dtype), np.full((70, classes + 3), 7, dtype)
+    given[:, 2:-1] = z
+    cpu.softmax(given[:, 2:-1], 1, made[:, 2:-1])
+    expected = np.empty_like(z)
+    cpu.softmax(z, 1, expected)
+    np.testing.assert_array_equal(made[:, 2:-1], expected)
+    np.testing.assert_array_equal(made[:, [0, 1, -1]], 7)
+    one_by_one = np.concatenate([softmax(row[None]) for row in z])
+    np.testing.assert_array_equal(expected, one_by_one)

@@ -1,4 +1,4 @@
-"""Rows that single precision works on in two words where vectors have 256 bits, and rows that it leaves to double precision."""
+"""Rows that single precision works on in two words, and rows that it leaves to double precision."""
 
 from __future__ import annotations
 

@@ -258,33 +258,39 @@ def total(typingctx: Any, row: Any) -> Any:
     return row.dtype(row), codegen
 
 
-@intrinsic
-def transpose(typingctx: Any, source: Any, s0: Any, s_row: Any, target: Any, t0: Any, t_row: Any) -> Any:
-    """target[j, i] = source[i, j] for a square block of half a panel's width, in registers.
+def exchanged(builder: Any, rows: list[Any]) -> list[Any]:
+    """The transpose of a square block, its rows in registers.
 
     Stage by stage (h = 1, 2, 4, ...) the off-diagonal quarters of each 2h x 2h block are exchanged: log2(lanes) shuffles a vector.
     """
+    rows, lanes, h = list(rows), len(rows), 1
+    pick = ir.VectorType(ir.IntType(32), lanes)
+    while h < lanes:
+        upper = ir.Constant(pick, [j if j & h == 0 else lanes + j - h for j in range(lanes)])
+        lower = ir.Constant(pick, [j + h if j & h == 0 else lanes + j for j in range(lanes)])
+        for r in range(lanes):
+            if r & h == 0:
+                one, two = rows[r], rows[r + h]
+                rows[r], rows[r + h] = builder.shuffle_vector(one, two, upper), builder.shuffle_vector(one, two, lower)
+        h *= 2
+    return rows
+
+
+@intrinsic
+def transpose(typingctx: Any, source: Any, s0: Any, s_row: Any, target: Any, t0: Any, t_row: Any) -> Any:
+    """target[j, i] = source[i, j] for a square block of half a panel's width."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         source, s0, s_row, target, t0, t_row = args
         kind = row_of(sig.args[3])
         lanes, size = kind.lanes // 2, kind.dtype.bitwidth // 8
-        vector, pick = ir.VectorType(kind.vector.element, lanes), ir.VectorType(ir.IntType(32), lanes)
+        vector = ir.VectorType(kind.vector.element, lanes)
 
         def place(array: Any, start: Any, step: Any, r: int) -> Any:
             index = builder.add(start, builder.mul(step, context.get_constant(types.intp, r)))
             return _address(builder, array, index, vector)
 
-        rows = [builder.load(place(source, s0, s_row, r), align=size) for r in range(lanes)]
-        h = 1
-        while h < lanes:
-            upper = ir.Constant(pick, [j if j & h == 0 else lanes + j - h for j in range(lanes)])
-            lower = ir.Constant(pick, [j + h if j & h == 0 else lanes + j for j in range(lanes)])
-            for r in range(lanes):
-                if r & h == 0:
-                    one, two = rows[r], rows[r + h]
-                    rows[r], rows[r + h] = builder.shuffle_vector(one, two, upper), builder.shuffle_vector(one, two, lower)
-            h *= 2
+        rows = exchanged(builder, [builder.load(place(source, s0, s_row, r), align=size) for r in range(lanes)])
         for r in range(lanes):
             builder.store(rows[r], place(target, t0, t_row, r), align=size)
         return context.get_dummy_value()

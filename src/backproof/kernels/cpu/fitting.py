@@ -18,7 +18,7 @@ from backproof.kernels.cpu.two_words import FARTHEST, farthest, misfits, reduced
 from backproof.kernels.rows import where_greater
 
 MASKED = 105.0  # so far below the largest, a probability rounds to 0: e^-105 < 2^-150, half the least number there is
-TOO_FAR = 49.7  # a little more than 2^-72 of the largest
+TOO_FAR = 49.7  # a step less than 2^-72 of the largest: without nan and what is masked, such rows fit
 LIGHTEST = 2.0**-40  # times n: a weight with which no result is so small that its low word's product has too few digits
 
 

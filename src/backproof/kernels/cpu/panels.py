@@ -19,6 +19,7 @@ from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX, is_limit, limit_gra
 from backproof.kernels.cpu.logarithm import rounded_sum
 from backproof.kernels.cpu.long_rows import logs
 from backproof.kernels.cpu.quotient import label_slope, scaled, shares
+from backproof.kernels.cpu.short_blocks import IN_REGISTERS, fill_block, pour_block
 from backproof.kernels.rows import load, load_wide, store, transpose, where_greater, wide
 
 TOP, OTHERS, LOW, LOG, STRANGE, WEIGHT, LABEL, SECOND, COUNT, FINE, REST, KEPT = range(12)
@@ -48,6 +49,10 @@ def fill(
             for lane in range(0, width, half):
                 transpose(x, begins + lane * inner_step + block, inner_step, panel, block * width + lane, width)
         return
+    if IN_REGISTERS and count == width and step == 1 and run:
+        for lane in range(0, width, half):
+            fill_block(x, begins + lane * inner_step, inner_step, panel, lane, width, n)
+        return
     for lane in range(count):
         begin = begins + lane * inner_step if run else offset_of(first + lane, inner, outer_step, inner_step)
         for c in range(n):
@@ -73,6 +78,10 @@ def pour(
             block = min(c, n - half)
             for lane in range(0, width, half):
                 transpose(panel, block * width + lane, width, out, begins + lane * inner_step + block, inner_step)
+        return
+    if IN_REGISTERS and count == width and step == 1 and run:
+        for lane in range(0, width, half):
+            pour_block(panel, lane, width, out, begins + lane * inner_step, inner_step, n)
         return
     for lane in range(count):
         begin = begins + lane * inner_step if run else offset_of(first + lane, inner, outer_step, inner_step)

@@ -11,7 +11,7 @@ import numpy as np
 
 from backproof.kernels.compiled import address, by_type, compiled, get, pointer, put
 from backproof.kernels.cpu.exponential import log1p
-from backproof.kernels.cpu.fitting import MASKED, reduced, weight_fits
+from backproof.kernels.cpu.fitting import MASKED, TOO_FAR, reduced, weight_fits
 from backproof.kernels.cpu.integers import add_bits, fixed_points
 from backproof.kernels.cpu.lanes import at, every, every_narrow, lanes_of, larger, smaller
 from backproof.kernels.cpu.limits import LOGSUMEXP, SOFTMAX
@@ -93,6 +93,7 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> tupl
     seconds = difference(units(sums[1], constants[1], n), units(one[1], constants[1], 1))
     thirds, largest = none, wide(high) + wide(low)
     wrong = misfits(reach, True) | ~np.int64(lanes_greater(every_narrow(like, FARTHEST), magnitude(top)))
+    wrong |= np.int64(lanes_greater(wide(top) - TOO_FAR, wide(low_end))) & ~masked
     if fine:
         thirds = difference(units(sums[2], constants[2], n), units(one[2], constants[2], 1))
     others = added(ones, seconds, thirds)
