@@ -224,16 +224,16 @@ def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, la
     return types.void(array, types.intp, row, types.int64, types.int64), codegen
 
 
-def _fetching(registers: int, doc: str) -> Any:
+def _fetching(registers: int, doc: str, intent: int = 0) -> Any:
     def ask(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
             kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
             start = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-            for line in range(0, registers * vector_bytes(), LINE):
+            for line in range(0, max(1, registers * vector_bytes()), LINE):
                 at = builder.gep(start, [ir.Constant(number, line)])
-                builder.call(function, [at, *(ir.Constant(number, n) for n in (0, 3, 1))])
+                builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 3, 1))])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
@@ -244,3 +244,4 @@ def _fetching(registers: int, doc: str) -> Any:
 
 fetch = _fetching(2, "Ask for the row at array[index] to be brought to the cache; it may lie outside.")
 fetch_half = _fetching(1, "The same for half a row.")
+fetch_to_write = _fetching(0, "Ask for the line that holds array[index], which will be written to.", 1)

@@ -14,7 +14,7 @@ from backproof.kernels.compiled import by_type, compiled, get, put
 from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
-from backproof.kernels.cpu.kept_words import one_kept, placed, places, write_row
+from backproof.kernels.cpu.kept_words import ask_for_ends, one_kept, placed, places, write_row
 from backproof.kernels.cpu.lanes import at, every, lanes_of
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
@@ -52,6 +52,8 @@ def value_rows_in_two_words(
         others, largest, here = 0.0, 0.0, top
         if fit:
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
+            if past:
+                ask_for_ends(n, at(out, offset_of(r, out_inner, oo, oi)))
             others, largest, top, least, fit = three_rows(
                 like, n, row, top, least, placed(like, room, row), fine, kind != SOFTMAX,
                 following, before, share, target_before, waiting, past,
@@ -104,6 +106,8 @@ def gradient_rows_in_two_words(
         others, largest, here = 0.0, 0.0, top
         if fit:
             following = at(x, min(r + 1, count - 1) * xi)
+            if past:
+                ask_for_ends(n, at(out, r * oi))
             others, largest, top, least, fit = three_rows(
                 like, n, row, top, least, placed(like, room, row), True, True,
                 following, before, share, target_before, waiting, past,

@@ -26,6 +26,7 @@ from backproof.kernels.cpu.lanes import (
     every,
     every_narrow,
     fetch,
+    fetch_to_write,
     itemsize,
     lanes_of,
     larger,
@@ -148,6 +149,9 @@ def softmax_rows_in_single(
         if read:
             row, other = at(h, outer * ho + place * hi), at(u, outer * uo + place * ui)
             target = at(out, outer * oo + place * oi)
+            if past:  # these lines are not filled: all stores would wait until memory has sent them
+                fetch_to_write(target, 0)
+                fetch_to_write(target, n - 1)
         start = np.float64(get(other, 0))
         centre, confident, again = start, False, True
         mean = 0.0
