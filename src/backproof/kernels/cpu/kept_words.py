@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from backproof.kernels.compiled import address, compiled, get, pointer
-from backproof.kernels.cpu.lanes import LINE, at, fetch_to_write, itemsize, lanes_of, store_lanes, store_past
+from backproof.kernels.cpu.lanes import LINE, at, itemsize, lanes_of, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, load_half, store_half
 from backproof.kernels.cpu.single_row import narrowed
 from backproof.kernels.cpu.streams import PAGE
@@ -75,13 +75,6 @@ def one_kept(like: Any, e: Any, i: int, n: int) -> float:
         high = i // LANES * LANES + i if i < whole else 2 * whole + LANES + i - n
         low = high + LANES
     return np.float64(get(e, high)) + np.float64(get(e, low))
-
-
-@compiled()
-def ask_for_ends(n: int, out: Any) -> None:
-    """Of a row that goes past the caches, the lines that it fills in part: all stores would wait until memory has sent them."""
-    fetch_to_write(out, 0)
-    fetch_to_write(out, n - 1)
 
 
 @compiled()

@@ -203,6 +203,28 @@ def store_past(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
     return types.void(array, types.intp, row), codegen
 
 
+def _in_memory(vector: Any) -> tuple[str, Any]:
+    """The end of the name that LLVM has for functions of such a vector in memory, and the bytes of a number."""
+    size = 4 if vector.element == ir.FloatType() else 8
+    return f"v{vector.count}f{8 * size}.p0", ir.Constant(ir.IntType(32), size)
+
+
+def masked_load(builder: Any, place: Any, mask: Any, vector: Any) -> Any:
+    """The numbers at `place` in the lanes of the mask, and 0 in the others, whose memory is not touched."""
+    name, size = _in_memory(vector)
+    kind = ir.FunctionType(vector, [place.type, size.type, mask.type, vector])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.{name}")
+    return builder.call(function, [place, size, mask, constant(vector, 0.0)])
+
+
+def masked_store(builder: Any, row: Any, place: Any, mask: Any) -> None:
+    """The lanes of the mask to `place`; other memory is not touched."""
+    name, size = _in_memory(row.type)
+    kind = ir.FunctionType(ir.VoidType(), [row.type, place.type, size.type, mask.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.{name}")
+    builder.call(function, [row, place, size, mask])
+
+
 @intrinsic
 def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, last: Any) -> Any:
     """Store the row at array[index], but only its lanes from `first` to `last` - 1."""
@@ -215,10 +237,7 @@ def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, la
         lanes = ir.Constant(whole, list(range(vector.count)))
         first, last = (spread(builder, builder.trunc(arg, number), whole) for arg in args[3:])
         mask = builder.and_(builder.icmp_signed(">=", lanes, first), builder.icmp_signed("<", lanes, last))
-        size = sig.args[0].dtype.bitwidth // 8
-        kind = ir.FunctionType(ir.VoidType(), [vector, place.type, number, mask.type])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{vector.count}f{8 * size}.p0")
-        builder.call(function, [args[2], place, ir.Constant(number, size), mask])
+        masked_store(builder, args[2], place, mask)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, row, types.int64, types.int64), codegen

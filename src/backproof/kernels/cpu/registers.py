@@ -7,10 +7,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from backproof.kernels.compiled import element, intrinsic
 from backproof.kernels.cpu.exponential import fused
+from backproof.kernels.cpu.lanes import masked_load
 from backproof.kernels.rows import Row, panel_width, spread
 
 
@@ -54,11 +54,7 @@ def load_start(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
         count = spread(builder, builder.trunc(args[2], number), lanes)
         mask = builder.icmp_signed("<", ir.Constant(lanes, list(range(narrow.lanes))), count)
         place = builder.bitcast(element(builder, *args[:2]), vector.as_pointer())
-        size, nothing = ir.Constant(number, narrow.dtype.bitwidth // 8), ir.Constant(vector, [0.0] * narrow.lanes)
-        kind = ir.FunctionType(vector, [place.type, number, mask.type, vector])
-        name = f"llvm.masked.load.v{narrow.lanes}f{narrow.dtype.bitwidth}.p0"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.fpext(builder.call(function, [place, size, mask, nothing]), to.vector)
+        return builder.fpext(masked_load(builder, place, mask, vector), to.vector)
 
     return to(array, types.intp, types.int64), codegen
 

@@ -14,13 +14,14 @@ from backproof.kernels.compiled import by_type, compiled, get, put
 from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
-from backproof.kernels.cpu.kept_words import ask_for_ends, one_kept, placed, places, write_row
+from backproof.kernels.cpu.kept_words import one_kept, placed, places, write_row
 from backproof.kernels.cpu.lanes import at, every, lanes_of
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
 from backproof.kernels.cpu.overlapped_words import three_rows
 from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.quotient import label_slope
+from backproof.kernels.cpu.streams import ask_for_ends
 from backproof.kernels.cpu.two_words import two_words_for
 from backproof.kernels.cpu.word_sums import FEW
 from backproof.kernels.rows import total
@@ -45,6 +46,7 @@ def value_rows_in_two_words(
     r = first
     while r < last:
         row = at(x, offset_of(r, inner, xo, xi))
+        e = placed(like, room, row)
         weight = get(weights, r) if weighted else 1.0
         if not known:
             top, least = extremes(like, row, n)
@@ -55,7 +57,7 @@ def value_rows_in_two_words(
             if past:
                 ask_for_ends(n, at(out, offset_of(r, out_inner, oo, oi)))
             others, largest, top, least, fit = three_rows(
-                like, n, row, top, least, placed(like, room, row), fine, kind != SOFTMAX,
+                like, n, row, top, least, e, fine, kind != SOFTMAX,
                 following, before, share, target_before, waiting, past,
             )  # fmt: skip
         elif waiting:
@@ -70,8 +72,7 @@ def value_rows_in_two_words(
         target = at(out, offset_of(r, out_inner, oo, oi))
         if kind == SOFTMAX:
             share, waiting, target_before = weight / (others + largest), True, target
-            before = placed(like, room, row)
-            room, other_room = other_room, room
+            before, room, other_room = e, other_room, room
         elif kind == LOG_SOFTMAX:
             write_logs(like, row, n, here, others / largest, target)
         else:
@@ -99,6 +100,7 @@ def gradient_rows_in_two_words(
     r = 0
     while r < count:
         row, label = at(x, r * xi), get(labels, r)
+        e = placed(like, room, row)
         weight = get(weights, r * weights_step) if weighted else 1.0
         if label != ignored and not known:
             top, least = extremes(like, row, n)
@@ -109,7 +111,7 @@ def gradient_rows_in_two_words(
             if past:
                 ask_for_ends(n, at(out, r * oi))
             others, largest, top, least, fit = three_rows(
-                like, n, row, top, least, placed(like, room, row), True, True,
+                like, n, row, top, least, e, True, True,
                 following, before, share, target_before, waiting, past,
             )  # fmt: skip
         elif waiting:
@@ -130,10 +132,9 @@ def gradient_rows_in_two_words(
         put(losses, r, total(log1p(like, every(like, others / largest))) / lanes_of(like) - (z - here))
         if write:
             share, waiting, target_before = weight / (others + largest), True, at(out, r * oi)
-            slope = label_slope(others, one_kept(like, placed(like, room, row), label, n), z - here, weight, share, 0.0)
+            slope = label_slope(others, one_kept(like, e, label, n), z - here, weight, share, 0.0)
             label_before = label if weight != 0.0 else -1  # with no weight there is no slope, -0 neither
-            before = placed(like, room, row)
-            room, other_room = other_room, room
+            before, room, other_room = e, other_room, room
         r += 1
     if waiting:
         write_row(like, before, n, share, target_before, past)

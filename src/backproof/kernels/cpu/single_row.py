@@ -26,7 +26,6 @@ from backproof.kernels.cpu.lanes import (
     every,
     every_narrow,
     fetch,
-    fetch_to_write,
     itemsize,
     lanes_of,
     larger,
@@ -34,7 +33,7 @@ from backproof.kernels.cpu.lanes import (
     store_past,
     two_largest,
 )
-from backproof.kernels.cpu.streams import PAGE, around, turn
+from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, turn
 from backproof.kernels.rows import Row, load, store, total, wide
 
 SOON = 1024  # numbers that are asked for before they are needed
@@ -149,9 +148,8 @@ def softmax_rows_in_single(
         if read:
             row, other = at(h, outer * ho + place * hi), at(u, outer * uo + place * ui)
             target = at(out, outer * oo + place * oi)
-            if past:  # these lines are not filled: all stores would wait until memory has sent them
-                fetch_to_write(target, 0)
-                fetch_to_write(target, n - 1)
+            if past:
+                ask_for_ends(n, target)
         start = np.float64(get(other, 0))
         centre, confident, again = start, False, True
         mean = 0.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from backproof.kernels.compiled import address, compiled
-from backproof.kernels.cpu.lanes import LINE, itemsize
+from backproof.kernels.cpu.lanes import LINE, fetch_to_write, itemsize
 
 PAGE = 4096  # bytes that twelve bits tell apart
 
@@ -27,3 +27,10 @@ def turn(like: Any, row: Any, behind: int, other: Any, whole: int, lanes: int) -
 @compiled(late=True)
 def around(i: int, whole: int) -> int:
     return i - whole if i >= whole else i
+
+
+@compiled()
+def ask_for_ends(n: int, out: Any) -> None:
+    """Of a row that goes past the caches, the lines that it fills in part: all stores would wait until memory has sent them."""
+    fetch_to_write(out, 0)
+    fetch_to_write(out, n - 1)

@@ -45,13 +45,11 @@ def work_size(n: int, lanes: int) -> int:
     return max(kept, panel) + FOUND * lanes + max(2 * panel, copied_rows(n, lanes) * n)
 
 
-@compiled()
-def _copied_rows(n: int, lanes: int) -> int:
-    return max(1, min(lanes, COPY // n))
-
-
 def copied_rows(n: int, lanes: int) -> int:
     return max(1, min(lanes, COPY // max(n, 1)))
+
+
+_copied_rows = compiled()(copied_rows)
 
 
 def values(

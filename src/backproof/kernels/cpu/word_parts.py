@@ -41,25 +41,31 @@ def write_at(i: int, writing: Any, low_place: int, whole: int, past: bool) -> No
 
 
 @compiled(late=True)
+def exponentials(begun: Any, reach: Any, row: Any, i: int, lanes: int, masked: bool) -> Any:
+    """Those of the register at i, whose first half is in `begun`; and the first half of the next."""
+    x, e, low_place, last, tops, bound, nothing, shift = row
+    high, low = powers_in_words(*begun)
+    r, rest, power, shifted = reduced(load_half(x, min(i + lanes, last)), tops, bound, nothing, shift, masked)
+    keep(e, i, low_place, high, low)
+    return (r, rest, power), farthest(reach, shifted) if masked else strangest(reach, shifted), high, low
+
+
+@compiled(late=True)
 def at_once(
     state: Any, sums: Any, row: Any, following: Any, writing: Any, constants: Any, start: int, stop: int, lanes: int,
     masked: bool, fine: bool, write: bool, past: bool,
 ) -> Any:  # fmt: skip
-    (r, rest, power), reach, high_end, low_end = state
-    x, e, low_place, last, tops, bound, nothing, shift = row
+    begun, reach, high_end, low_end = state
     next_row, turn, whole = following
     for i in range(start, stop, lanes):
-        high, low = powers_in_words(r, rest, power)
-        r, rest, power, shifted = reduced(load_half(x, min(i + lanes, last)), tops, bound, nothing, shift, masked)
-        reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
-        keep(e, i, low_place, high, low)
+        begun, reach, high, low = exponentials(begun, reach, row, i, lanes, masked)
         sums = add_words(sums, constants, high, low, fine)
         logits = load_half(next_row, around(i + turn, whole))
         high_end, low_end = larger(logits, high_end), smaller(logits, low_end)
         fetch_half(next_row, i + turn + SOON)
         if write:
-            write_at(i, writing, low_place, whole, past)
-    return ((r, rest, power), reach, high_end, low_end), sums
+            write_at(i, writing, row[2], whole, past)
+    return (begun, reach, high_end, low_end), sums
 
 
 @compiled(late=True)
@@ -82,19 +88,15 @@ def long_vectors(
 
 @compiled(late=True)
 def first_loop(state: Any, row: Any, following: Any, start: int, stop: int, lanes: int, masked: bool) -> Any:
-    (r, rest, power), reach, high_end, low_end = state
-    x, e, low_place, last, tops, bound, nothing, shift = row
+    begun, reach, high_end, low_end = state
     next_row, _, _ = following
     for i in range(start, stop, lanes):
-        high, low = powers_in_words(r, rest, power)
-        r, rest, power, shifted = reduced(load_half(x, min(i + lanes, last)), tops, bound, nothing, shift, masked)
-        reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
-        keep(e, i, low_place, high, low)
+        begun, reach, _, _ = exponentials(begun, reach, row, i, lanes, masked)
         logits = load_half(next_row, i)
         high_end, low_end = larger(logits, high_end), smaller(logits, low_end)
         if i & lanes == 0:
             fetch(next_row, i + SOON)
-    return (r, rest, power), reach, high_end, low_end
+    return begun, reach, high_end, low_end
 
 
 @compiled(late=True)
