@@ -1,13 +1,15 @@
 """Where exponentials in two words lie until their row is written.
 
-With long vectors all high words are together, and `apart` behind them the low ones, so that any place of the row can be loaded.
-As streams.py asks for it, there are behind a row of logits, in its page:
+With long vectors all high words are together, and `apart` behind them the low ones, so that any place of the row can be loaded. As
+streams.py asks for it, what is stored keeps together, half a page from what is loaded. Behind a row of logits, in its page, there
+are
 
-    RESULT   the row before, as it is written         HIGH, HIGH + APART    the words of this row
+    RESULT   the row before, as it is written         HIGH, HIGH + APART    the words of this row, as they are stored
     NEXT     the following row, as it is looked through
 
-The words are placed there; the other two take turns. With shorter vectors the high words of a register are followed by its low
-words, and what does not fill a register has one more: that is 10 to 20 % faster there.
+and the words of the row before, as they are loaded, are near the logits where results lie as logits do in their pages. The words
+are placed there; results and the following row take turns. With shorter vectors the high words of a register are followed by its
+low words, and what does not fill a register has one more: that is 10 to 20 % faster there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from backproof.kernels.cpu.streams import PAGE
 from backproof.kernels.cpu.two_words import LANES, times_share
 
 TOGETHER = LANES == 16
-RESULT, HIGH, APART, NEXT = 512, 1024, 1024, 3072  # bytes
+RESULT, HIGH, APART, NEXT = 2048, 2048, 256, 512  # bytes
 SLACK = 4 * PAGE // 8  # doubles of work for two rows' words beside the words themselves
 
 

@@ -1,9 +1,10 @@
 """Streams of a loop over rows that keep apart in memory.
 
 What is loaded soon after something was stored at an address with the same last twelve bits waits for that store, as processors
-compare no more of an address at first; and a cache has eight places for all of these. A loop over rows that takes 18 cycles for 16
-numbers took 40 where a load and a store agreed in them (Zen 4), and large arrays agree, as they all begin at the beginning of a
-page. So some of the streams begin in the middle of their rows, at their `turn`, and go `around`.
+compare no more of an address at first. A loop over rows that takes 18 cycles for 16 numbers took 40 where a load and a store agreed
+in them (Zen 4), and large arrays agree, as they all begin at the beginning of a page. Stores wait in a queue, and loads run ahead:
+what is loaded should not come to where something was stored within the last thousand bytes or two. So some of the streams begin in
+the middle of their rows, at their `turn`, and go `around`.
 """
 
 from __future__ import annotations
