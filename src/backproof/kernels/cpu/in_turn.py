@@ -13,7 +13,7 @@ import numpy as np
 
 from backproof.kernels.compiled import compiled, get, put
 from backproof.kernels.cpu.exponential import exponentials, log1p
-from backproof.kernels.cpu.lanes import at, every, is_double, lanes_of, product
+from backproof.kernels.cpu.lanes import at, every, first_lane, is_double, lanes_of, product
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX, is_limit, limit_gradient, limit_row
 from backproof.kernels.cpu.logarithm import rounded_sum
 from backproof.kernels.cpu.long_rows import top_of, write_logs, write_scaled
@@ -21,7 +21,6 @@ from backproof.kernels.cpu.overlapped import three_rows
 from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.quotient import label_slope, share_of_row
 from backproof.kernels.cpu.single_row import narrowed
-from backproof.kernels.rows import total
 
 KEPT = 1 << 19  # exponentials that are kept for the second sweep; of longer rows they are computed twice
 
@@ -68,7 +67,7 @@ def value_rows(
         elif is_double(like):
             put(target, 0, rounded_sum(here, s, s_low))
         else:
-            put(target, 0, here + total(log1p(like, every(like, s))) / lanes_of(like))
+            put(target, 0, here + first_lane(log1p(like, every(like, s))))
 
 
 @compiled()
@@ -113,10 +112,10 @@ def gradient_rows(
             if waiting and label_before >= 0:
                 put(target_before, label_before, slope)
             waiting = False
-            put(losses, r, total(log1p(like, every(like, s))) / lanes_of(like) - (z - here))
+            put(losses, r, first_lane(log1p(like, every(like, s))) - (z - here))
             if write and weight != 0.0:
                 share, rest = share_of_row(like, weight, s)
-                at_label = get(e, label) if keep else total(exponentials(like, every(like, z), every(like, here))) / lanes_of(like)
+                at_label = get(e, label) if keep else first_lane(exponentials(like, every(like, z), every(like, here)))
                 slope, label_before = label_slope(s, at_label, z - here, weight, share, rest), label
                 if keep and not is_double(like):  # to be written with the others, if that gives the same
                     made = slope / share

@@ -40,6 +40,18 @@ def total_bits(typingctx: Any, count: Any) -> Any:
 
 
 @intrinsic
+def first_bits(typingctx: Any, count: Any) -> Any:
+    """The first lane as an integer."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = builder.bitcast(args[0], integers(args[0].type))
+        first, wide = builder.extract_element(lanes, ir.Constant(ir.IntType(32), 0)), ir.IntType(64)
+        return first if first.type == wide else builder.sext(first, wide)
+
+    return types.int64(count), codegen
+
+
+@intrinsic
 def bits(typingctx: Any, number: Any) -> Any:
     """The number's 64 bits as an integer."""
 

@@ -108,6 +108,16 @@ smaller = _bound("<", "Lane by lane the smaller; `two` where one of them is nan.
 
 
 @intrinsic
+def first_lane(typingctx: Any, row: Any) -> Any:
+    """The row's first number."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+
+    return row.dtype(row), codegen
+
+
+@intrinsic
 def last_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
     """The row with all but its last `count` lanes taken from `filling`."""
 

@@ -11,16 +11,16 @@ import numpy as np
 from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu.exact_sum import fixed_point
 from backproof.kernels.cpu.fitting import MASKED, ends, reduced
-from backproof.kernels.cpu.integers import add_bits, total_bits
+from backproof.kernels.cpu.integers import add_bits, first_bits, total_bits
 from backproof.kernels.cpu.kept_words import NEXT, RESULT, apart, end_place, keep, kept, write_ends
-from backproof.kernels.cpu.lanes import lanes_of, last_lanes
-from backproof.kernels.cpu.registers import every_half, load_half, same_in
+from backproof.kernels.cpu.lanes import first_lane, lanes_of, last_lanes
+from backproof.kernels.cpu.registers import every_half, hold, load_half, same_in
 from backproof.kernels.cpu.single_row import narrowed
 from backproof.kernels.cpu.streams import turn
 from backproof.kernels.cpu.two_words import farthest, in_two_words, misfits, powers_in_words, shift_for, strangest
 from backproof.kernels.cpu.word_parts import PART, part
-from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, THIRD, add_words, added, units
-from backproof.kernels.rows import total, where_equal, wide
+from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, SURE_BY_TWO, THIRD, add_words, added, units
+from backproof.kernels.rows import where_equal, wide
 
 
 @compiled()
@@ -43,20 +43,42 @@ def others_alone(like: Any, e: Any, n: int, largest: float, bound: float) -> flo
 
 
 @compiled()
+def third_sum(like: Any, e: Any, n: int, constants: Any, nothing: Any) -> int:
+    """The third of the sums of word_sums.py, for a row that was worked on without."""
+    lanes, low_place = lanes_of(like) // 2, apart(like, n)
+    whole, left = n // lanes * lanes, n % lanes
+    thirds = 0
+    for start in range(0, whole, COUNT * lanes):
+        stop = min(start + COUNT * lanes, whole)
+        sums = (nothing, nothing, nothing)
+        for i in range(start, stop, lanes):
+            high, low = kept(e, i, low_place)
+            sums = add_words(sums, constants, high, low, True)
+        thirds += total_bits(units(sums[2], constants[2], (stop - start) // lanes))
+    if left > 0:
+        high, low = kept(e, end_place(n, lanes), low_place)
+        high, low = last_lanes(high, left, nothing), last_lanes(low, left, nothing)
+        sums = add_words((nothing, nothing, nothing), constants, high, low, True)
+        thirds += total_bits(units(sums[2], constants[2], 1))
+    return thirds
+
+
+@compiled()
 def three_rows(
     like: Any, n: int, x: Any, top: float, least: float, e: Any, fine: bool, alone: bool, following: Any, before: Any,
     share: float, out: Any, write: bool, past: bool,
-) -> tuple[float, float, float, float, bool]:  # fmt: skip
-    """The sum of x's exponentials but the largest, that one, the following row's `extremes`, and whether x fits.
+) -> tuple[float, float, float, float, bool, bool]:  # fmt: skip
+    """The sum of x's exponentials but the largest, that one, the following row's `extremes`, whether x fits, and whether two sums
+    were too few.
 
-    The exponentials go to e; `write`: `before`, those of an earlier row, times share to out. `fine`: with the
-    third sum. If the others' sum is wanted `alone` it has all its digits, however small it is, or x does not fit.
+    The exponentials go to e; `write`: `before`, those of an earlier row, times share to out. `fine`: the third sum is made on the
+    way. If the others' sum is wanted `alone` it has all its digits, however small it is, or x does not fit.
     """
     lanes = lanes_of(like) // 2
     tops, bound, nothing = every_half(like, top), every_half(like, top - MASKED), every_half(like, 0.0)
     shift, masked = shift_for(tops), least < narrowed(top - MASKED)
     shares, rests = every_half(like, share), every_half(like, share - narrowed(share))
-    constants = (every_half(like, FIRST), every_half(like, SECOND), every_half(like, THIRD))
+    constants = (hold(every_half(like, FIRST)), hold(every_half(like, SECOND)), hold(every_half(like, THIRD)))
     sums = (nothing, nothing, nothing)
     ones, seconds, thirds, times = 0, 0, 0, 0
     left, whole, last, low_place = n % lanes, n // lanes * lanes, n - lanes, apart(like, n)
@@ -86,17 +108,21 @@ def three_rows(
             sums = (nothing, nothing, nothing)
             times = 0
     high, low, _ = in_two_words(every_half(like, top), shift)
-    sums = add_words((nothing, nothing, nothing), constants, high, low, fine)
-    ones -= total_bits(units(sums[0], constants[0], 1)) // lanes
-    seconds -= total_bits(units(sums[1], constants[1], 1)) // lanes
-    if fine:
-        thirds -= total_bits(units(sums[2], constants[2], 1)) // lanes
-    largest = (total(wide(high)) + total(wide(low))) / lanes
+    sums = add_words((nothing, nothing, nothing), constants, high, low, True)
+    ones -= first_bits(units(sums[0], constants[0], 1))
+    seconds -= first_bits(units(sums[1], constants[1], 1))
+    largest = np.float64(first_lane(high)) + np.float64(first_lane(low))
     next_top, next_least = ends(state[2], state[3])
-    others = added(np.float64(ones), np.float64(seconds), np.float64(thirds))
+    others = added(np.float64(ones), np.float64(seconds), 0.0)
+    needed = (others if alone else others + largest) < largest * (n * SURE_BY_TWO)
+    if needed:
+        if not fine:
+            thirds = third_sum(like, e, n, constants, nothing)
+        thirds -= first_bits(units(sums[2], constants[2], 1))
+        others = added(np.float64(ones), np.float64(seconds), np.float64(thirds))
     fit = misfits(state[1], masked) == 0
     if alone and fit and others < largest * (n * SURE):
         least_sure = largest * (n * SURE_AGAIN)
         others = others_alone(like, e, n, largest, max(others, least_sure))
         fit = others >= least_sure
-    return others, largest, next_top, next_least, fit
+    return others, largest, next_top, next_least, fit, needed

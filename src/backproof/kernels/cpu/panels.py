@@ -29,6 +29,8 @@ FOUND = 12
 @compiled()
 def offset_of(row: int, inner: int, outer_step: int, inner_step: int) -> int:
     """Where row number `row` begins; rows are counted through `inner` of them at inner_step, then on by outer_step."""
+    if row < inner:  # mostly there is one run, and a division takes long
+        return row * inner_step
     return row // inner * outer_step + row % inner * inner_step
 
 

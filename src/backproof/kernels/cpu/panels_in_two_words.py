@@ -30,7 +30,7 @@ from backproof.kernels.cpu.two_words import (
     times_share,
     two_words_for,
 )
-from backproof.kernels.cpu.word_sums import FIRST, SECOND, SURE, SURE_AGAIN, THIRD, add_words, added, difference, units
+from backproof.kernels.cpu.word_sums import FIRST, SECOND, SURE, SURE_AGAIN, SURE_BY_TWO, THIRD, add_words, added, difference, units
 from backproof.kernels.rows import load, load_wide, magnitude, store, where_equal, where_greater, wide
 
 TOP, OTHERS, LOG, WHOLE, WEIGHT, SHARE = range(6)
@@ -98,6 +98,8 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> tupl
         thirds = difference(units(sums[2], constants[2], n), units(one[2], constants[2], 1))
     others = added(ones, seconds, thirds)
     if fine:
+        by_two = added(ones, seconds, none)
+        others = where_greater(largest * (n * SURE_BY_TWO), by_two, others, by_two)
         sure = largest * (n * SURE)
         if lanes_greater(sure, others) != 0:
             least = largest * (n * SURE_AGAIN)

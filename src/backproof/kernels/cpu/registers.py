@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 
 from backproof.kernels.compiled import element, intrinsic
-from backproof.kernels.cpu.exponential import fused
+from backproof.kernels.cpu.exponential import fused, held
 from backproof.kernels.cpu.lanes import masked_load
 from backproof.kernels.rows import Row, panel_width, spread
 
@@ -27,6 +27,16 @@ def load_half(typingctx: Any, array: Any, index: Any) -> Any:
         return builder.load(place, align=sig.args[0].dtype.bitwidth // 8)
 
     return _part(array, 2)(array, types.intp), codegen
+
+
+@intrinsic
+def hold(typingctx: Any, row: Any) -> Any:
+    """exponential.held for a row in a register."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return held(builder, args[0])
+
+    return row(row), codegen
 
 
 @intrinsic

@@ -15,7 +15,7 @@ from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
 from backproof.kernels.cpu.kept_words import one_kept, placed, places, write_row
-from backproof.kernels.cpu.lanes import at, every, lanes_of
+from backproof.kernels.cpu.lanes import at, every, first_lane
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
 from backproof.kernels.cpu.overlapped_words import three_rows
@@ -23,10 +23,10 @@ from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.quotient import label_slope
 from backproof.kernels.cpu.streams import ask_for_ends
 from backproof.kernels.cpu.two_words import two_words_for
-from backproof.kernels.cpu.word_sums import FEW
-from backproof.kernels.rows import total
 
 RUN = 1 << 15  # numbers that are looked at for being misfits, and still in the second cache when they are worked on
+
+WARY = 4  # rows that the third sum is made for beforehand, after one that needs it: looking for it again takes three times as long
 
 
 @compiled()
@@ -40,9 +40,9 @@ def value_rows_in_two_words(
         return
     room, other_room = places(like, work, n)
     before = room
-    fine = kind != SOFTMAX or n > FEW
     target_before, top, least, share = out, 0.0, 0.0, 0.0
     known = waiting = False
+    wary = 0
     r = first
     while r < last:
         row = at(x, offset_of(r, inner, xo, xi))
@@ -56,10 +56,11 @@ def value_rows_in_two_words(
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
             if past:
                 ask_for_ends(n, at(out, offset_of(r, out_inner, oo, oi)))
-            others, largest, top, least, fit = three_rows(
-                like, n, row, top, least, e, fine, kind != SOFTMAX,
+            others, largest, top, least, fit, needed = three_rows(
+                like, n, row, top, least, e, wary > 0, kind != SOFTMAX,
                 following, before, share, target_before, waiting, past,
             )  # fmt: skip
+            wary = WARY if needed else max(wary - 1, 0)
         elif waiting:
             write_row(like, before, n, share, target_before, past)
         waiting = False
@@ -76,7 +77,7 @@ def value_rows_in_two_words(
         elif kind == LOG_SOFTMAX:
             write_logs(like, row, n, here, others / largest, target)
         else:
-            put(target, 0, here + total(log1p(like, every(like, others / largest))) / lanes_of(like))
+            put(target, 0, here + first_lane(log1p(like, every(like, others / largest))))
         r += 1
     if waiting:
         write_row(like, before, n, share, target_before, past)
@@ -97,6 +98,7 @@ def gradient_rows_in_two_words(
     before = room
     target_before, top, least, share, slope, label_before = out, 0.0, 0.0, 0.0, 0.0, 0
     known = waiting = False
+    wary = 0
     r = 0
     while r < count:
         row, label = at(x, r * xi), get(labels, r)
@@ -110,10 +112,11 @@ def gradient_rows_in_two_words(
             following = at(x, min(r + 1, count - 1) * xi)
             if past:
                 ask_for_ends(n, at(out, r * oi))
-            others, largest, top, least, fit = three_rows(
-                like, n, row, top, least, e, True, True,
+            others, largest, top, least, fit, needed = three_rows(
+                like, n, row, top, least, e, wary > 0, True,
                 following, before, share, target_before, waiting, past,
             )  # fmt: skip
+            wary = WARY if needed else max(wary - 1, 0)
         elif waiting:
             write_row(like, before, n, share, target_before, past)
         if waiting and label_before >= 0:
@@ -129,7 +132,7 @@ def gradient_rows_in_two_words(
             )  # fmt: skip
             continue
         z = np.float64(get(row, label))
-        put(losses, r, total(log1p(like, every(like, others / largest))) / lanes_of(like) - (z - here))
+        put(losses, r, first_lane(log1p(like, every(like, others / largest))) - (z - here))
         if write:
             share, waiting, target_before = weight / (others + largest), True, at(out, r * oi)
             slope = label_slope(others, one_kept(like, e, label, n), z - here, weight, share, 0.0)

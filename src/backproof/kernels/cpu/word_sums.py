@@ -1,13 +1,14 @@
 """Sums of exponentials in two words that do not depend on their order: exact_sum.py in 32 bits.
 
-The largest exponential is 2^40 to 2^41. With 2^42 added and read as an integer, an exponential is a constant plus units of 2^19;
-what that leaves of high + low is added likewise in units of 2^-2, and what that leaves, where it counts, in units of 2^-24. COUNT
-additions and one more keep within 32 bits. The largest exponential is among the numbers; it is taken away from the sums, which is
-exact.
+The largest exponential is 2^40 to 2^40.99, a little less for a first word just below its power. With 2^41 added and read as an
+integer, an exponential is a constant plus units of 2^18; what that leaves of high + low is added likewise in units of 2^-4, and
+what that leaves, where it counts, in units of 2^-26. COUNT additions and one more keep within 32 bits. The largest exponential is
+among the numbers; it is taken away from the sums, which is exact.
 
-Softmax needs the sum beside the largest, and for FEW classes two sums are enough: n 2^-43 of it. The sum of the others alone has an
-error of n 2^-66 of the largest: less than 2^-34 of it where it is SURE n of the largest, or more. Of more confident rows it is
-formed once again, without the largest, in double precision.
+Two sums have an error of n 2^-44.6 of the largest: less than 2^-34.6 of what is wanted, where that is SURE_BY_TWO n of the largest
+or more. Softmax wants the sum with the largest, and for 1,024 classes two are always enough; the other functions want the others'
+alone. With the third sum the error is n 2^-66 of the largest: less than 2^-34 where it is SURE n of the largest, or more. Of more
+confident rows the sum is formed once again, without the largest, in double precision. It is the row's own sums that decide.
 """
 # mypy: disable-error-code="import-untyped, no-untyped-call"
 
@@ -23,24 +24,26 @@ from backproof.kernels.cpu.lanes import integers
 from backproof.kernels.rows import Row, spread
 
 COUNT = 256
-FIRST, SECOND, THIRD = 2.0**42, 1.5 * 2.0**21, 1.5 * 2.0**-1
-TO_SECOND, TO_THIRD, UNIT = 2.0**21, 2.0**22, 2.0**-24  # units of the next kind in one of this; the last unit
-FEW = 1024
-SURE, SURE_AGAIN = 2.0**-32, 2.0**-62  # the latter for sums in double precision
+FIRST, SECOND, THIRD = 2.0**41, 1.5 * 2.0**19, 1.5 * 2.0**-3
+TO_SECOND, TO_THIRD, UNIT = 2.0**22, 2.0**22, 2.0**-26  # units of the next kind in one of this; the last unit
+SURE_BY_TWO, SURE, SURE_AGAIN = 2.0**-10, 2.0**-32, 2.0**-62  # the last for sums in double precision
 
 
 @compiled(late=True)
 def add_words(sums: Any, constants: Any, high: Any, low: Any, fine: bool) -> Any:
-    """The three `sums` and one row more, the constants being FIRST, SECOND and THIRD in every lane; the third sum if `fine`."""
-    near = high + low
-    raised = near + constants[0]
+    """The three `sums` and one row more, the constants being FIRST, SECOND and THIRD in every lane; the third sum if `fine`.
+
+    high is raised first, then low is added: what that leaves of high is a number of single precision, exactly. (What their sum,
+    raised, leaves is none where high is just below half a unit and the sum above.) What the second leaves is exact but for 2^-28.
+    """
+    raised = (high + constants[0]) + low
+    left = high - (raised - constants[0])
+    raised_left = (left + low) + constants[1]
+    sums = (add_bits(sums[0], raised), add_bits(sums[1], raised_left), sums[2])
     if fine:
-        left, rest = near - (raised - constants[0]), (high - near) + low
-        raised_left = (left + rest) + constants[1]
-        third = ((left - (raised_left - constants[1])) + rest) + constants[2]
-        return add_bits(sums[0], raised), add_bits(sums[1], raised_left), add_bits(sums[2], third)
-    left = (high - (raised - constants[0])) + low
-    return add_bits(sums[0], raised), add_bits(sums[1], left + constants[1]), sums[2]
+        third = ((left - (raised_left - constants[1])) + low) + constants[2]
+        return sums[0], sums[1], add_bits(sums[2], third)
+    return sums
 
 
 @intrinsic
