@@ -115,3 +115,26 @@ def test_sums_of_many_small_exponentials():
         z = np.full((1, 30_000), -distance, np.float32)
         z[0, 7] = 0
         assert ulps(softmax(z), exact(z)[0], np.float32) <= 0.501
+
+
+@pytest.mark.parametrize("classes", [1000, 3105, 8200, 9216])
+def test_wherever_rows_and_results_lie(classes):
+    """Where the words of a row go depends on where logits and results lie in their pages; what is made of them does not."""
+    rng = np.random.default_rng(5)
+    z = rng.normal(size=(24, classes)).astype(np.float32)
+    z[7], z[15, 3] = np.linspace(0, 60, classes, dtype=np.float32), np.nan  # no rows for two words
+    expected = np.concatenate([softmax(row[None]) for row in z])
+    np.testing.assert_array_equal(softmax(np.asfortranarray(z)), expected)
+    for step, behind in [(0, 0), (16, 16), (24, 40), (100, 7), (1000, 512), (1024, 1008), (-2 * classes, 3)]:
+        room = np.zeros(len(z) * (classes + max(step, 0)) + 4096, np.float32)
+        stride = (classes + step) if step >= 0 else -classes
+        start = behind if stride > 0 else behind + classes * (len(z) - 1)
+        out = np.lib.stride_tricks.as_strided(room[start:], z.shape, (4 * stride, 4))
+        cpu.softmax(z, 1, out)
+        np.testing.assert_array_equal(out, expected)
+        out[:] = z
+        cpu.softmax(out, 1, out)
+        np.testing.assert_array_equal(out, expected)
+    runs = np.zeros((4, 2, 3, classes), np.float32).transpose(2, 0, 1, 3)  # neighbours lie apart, now nearer, now farther
+    cpu.softmax(z.reshape(3, 4, 2, classes), 3, runs)
+    np.testing.assert_array_equal(runs.reshape(-1, classes), expected)

@@ -17,8 +17,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
-from backproof.kernels.compiled import address, compiled, get, pointer
+from backproof.kernels.compiled import address, compiled, get
 from backproof.kernels.cpu.lanes import LINE, at, itemsize, lanes_of, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, load_half, store_half
 from backproof.kernels.cpu.single_row import narrowed
@@ -27,27 +28,58 @@ from backproof.kernels.cpu.two_words import LANES, times_share
 
 TOGETHER = LANES == 16
 RESULT, HIGH, APART, NEXT = 2048, 2048, 256, 512  # bytes
-SLACK = 4 * PAGE // 8  # doubles of work for two rows' words beside the words themselves
+LONG = 8192  # numbers of a row that go where those of the row before have just been read; that HIGH and APART
+LONG_HIGH, LONG_APART = 1408, 1344
+NEAR = 512  # bytes: a result that lies less behind a long row's logits in their pages takes turns
+WORD = 4  # bytes of a number
+
+
+@register_jitable  # for Python and compiled code
+def numbers_apart(n: int, lanes: int) -> int:
+    """How far the low words lie behind the high ones: of long rows a page farther than these reach, as the low words may be stored
+    up to a page before those of the row before, and must not come to its high words.
+    """
+    least, aim = (n + lanes + PAGE // WORD, LONG_APART) if n >= LONG else (n + lanes, APART)
+    return least + (aim // WORD - least) % (PAGE // WORD)
+
+
+@register_jitable
+def words_room(n: int, lanes: int) -> int:
+    """Doubles of work for the words of two rows, each anywhere in a page."""
+    return 2 * (2 * numbers_apart(n, lanes) + PAGE // WORD) * WORD // 8
 
 
 @compiled()
 def apart(like: Any, n: int) -> int:
-    """How far the low words lie behind the high ones."""
-    least, page = n + lanes_of(like), PAGE // itemsize(like)
-    return least + (APART // itemsize(like) - least) % page
+    return numbers_apart(n, lanes_of(like))
 
 
 @compiled()
-def places(like: Any, work: Any, n: int) -> tuple[Any, Any]:
-    """Room for the words of two rows."""
-    e = pointer(address(work), like)
-    return e, at(e, 2 * apart(like, n) + PAGE // itemsize(like))
+def upper(like: Any, bottom: Any, n: int) -> Any:
+    """The second half of the room."""
+    return at(bottom, 2 * apart(like, n) + PAGE // WORD)
 
 
 @compiled()
-def placed(like: Any, e: Any, row: Any) -> Any:
-    """Where in its room e the words of this row go."""
-    return at(e, (address(row) + HIGH - address(e) & PAGE - LINE) // itemsize(like)) if TOGETHER else e
+def next_place(like: Any, row: Any, n: int, bottom: Any, before: Any, waiting: bool, out: Any) -> tuple[Any, bool]:
+    """Where in the room the words of this row go; whether that is where `before`, those of the row before, are.
+
+    They may be a little before these, in memory: what is stored then never comes to what is still to be read. In between they go
+    to the half of the room that those are not in.
+    """
+    top = upper(like, bottom, n)
+    aim = address(row) + (LONG_HIGH if n >= LONG else HIGH) & -LINE
+    start, middle, behind = address(bottom), address(top), address(before)
+    if TOGETHER and waiting and n >= LONG:
+        gap = address(out) - address(row) & PAGE - LINE
+        if gap == 0 or gap >= NEAR or start + PAGE <= behind < middle:
+            down = behind - aim & PAGE - 1
+            if behind - down >= start:
+                return at(before, -(down // WORD)), True
+    half = bottom if behind >= middle else top
+    if TOGETHER:
+        half = at(half, (aim - address(half) & PAGE - 1) // WORD)
+    return half, False
 
 
 @compiled(late=True)

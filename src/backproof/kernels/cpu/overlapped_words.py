@@ -13,7 +13,7 @@ from backproof.kernels.cpu.exact_sum import fixed_point
 from backproof.kernels.cpu.fitting import MASKED, ends, reduced
 from backproof.kernels.cpu.integers import add_bits, first_bits, total_bits
 from backproof.kernels.cpu.kept_words import NEXT, RESULT, apart, end_place, keep, kept, write_ends
-from backproof.kernels.cpu.lanes import first_lane, lanes_of, last_lanes
+from backproof.kernels.cpu.lanes import at, first_lane, lanes_of, last_lanes
 from backproof.kernels.cpu.registers import every_half, hold, load_half, same_in
 from backproof.kernels.cpu.single_row import narrowed
 from backproof.kernels.cpu.streams import turn
@@ -66,13 +66,14 @@ def third_sum(like: Any, e: Any, n: int, constants: Any, nothing: Any) -> int:
 @compiled()
 def three_rows(
     like: Any, n: int, x: Any, top: float, least: float, e: Any, fine: bool, alone: bool, following: Any, before: Any,
-    share: float, out: Any, write: bool, past: bool,
+    share: float, out: Any, write: bool, in_place: bool, past: bool,
 ) -> tuple[float, float, float, float, bool, bool]:  # fmt: skip
     """The sum of x's exponentials but the largest, that one, the following row's `extremes`, whether x fits, and whether two sums
     were too few.
 
-    The exponentials go to e; `write`: `before`, those of an earlier row, times share to out. `fine`: the third sum is made on the
-    way. If the others' sum is wanted `alone` it has all its digits, however small it is, or x does not fit.
+    The exponentials go to e; `write`: `before`, those of an earlier row, times share to out; `in_place`: they are where e is, or
+    just behind it. `fine`: the third sum is made on the way. If the others' sum is wanted `alone` it has all its digits, however
+    small it is, or x does not fit.
     """
     lanes = lanes_of(like) // 2
     tops, bound, nothing = every_half(like, top), every_half(like, top - MASKED), every_half(like, 0.0)
@@ -87,7 +88,8 @@ def three_rows(
         begin, final = write_ends(like, before, n, shares, rests, out, past)
     row = (x, e, low_place, last, tops, bound, nothing, shift)
     ahead = (following, turn(like, x, NEXT, following, whole, lanes), whole)
-    writing = (before, shares, rests, out, begin, final, turn(like, x, RESULT, out, whole, lanes))
+    turned = 0 if in_place else turn(like, x, RESULT, out, whole, lanes)
+    writing = (before, shares, rests, out, begin, final, turned, at(e, (n + lanes - 1) // lanes * lanes))
     r, rest, power, shifted = reduced(load_half(x, 0), tops, bound, nothing, shift, True)
     end = load_half(following, last)
     state = ((r, rest, power), farthest(nothing, shifted) if masked else strangest(nothing, shifted), end, end)

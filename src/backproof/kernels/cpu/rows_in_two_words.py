@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import by_type, compiled, get, put
+from backproof.kernels.compiled import address, by_type, compiled, get, pointer, put
 from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
-from backproof.kernels.cpu.kept_words import one_kept, placed, places, write_row
+from backproof.kernels.cpu.kept_words import TOGETHER, next_place, one_kept, upper, write_row
 from backproof.kernels.cpu.lanes import at, every, first_lane
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
@@ -38,15 +38,16 @@ def value_rows_in_two_words(
     if n > KEPT:
         value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, first, last, past, work)
         return
-    room, other_room = places(like, work, n)
-    before = room
+    past = past and TOGETHER  # where any place of a row can be loaded
+    bottom = pointer(address(work), like)
+    before = upper(like, bottom, n)
     target_before, top, least, share = out, 0.0, 0.0, 0.0
     known = waiting = False
     wary = 0
     r = first
     while r < last:
         row = at(x, offset_of(r, inner, xo, xi))
-        e = placed(like, room, row)
+        e, in_place = next_place(like, row, n, bottom, before, waiting, target_before)
         weight = get(weights, r) if weighted else 1.0
         if not known:
             top, least = extremes(like, row, n)
@@ -58,7 +59,7 @@ def value_rows_in_two_words(
                 ask_for_ends(n, at(out, offset_of(r, out_inner, oo, oi)))
             others, largest, top, least, fit, needed = three_rows(
                 like, n, row, top, least, e, wary > 0, kind != SOFTMAX,
-                following, before, share, target_before, waiting, past,
+                following, before, share, target_before, waiting, in_place, past,
             )  # fmt: skip
             wary = WARY if needed else max(wary - 1, 0)
         elif waiting:
@@ -73,7 +74,7 @@ def value_rows_in_two_words(
         target = at(out, offset_of(r, out_inner, oo, oi))
         if kind == SOFTMAX:
             share, waiting, target_before = weight / (others + largest), True, target
-            before, room, other_room = e, other_room, room
+            before = e
         elif kind == LOG_SOFTMAX:
             write_logs(like, row, n, here, others / largest, target)
         else:
@@ -94,15 +95,16 @@ def gradient_rows_in_two_words(
             like, x, xi, out, oi, write, labels, weights, weighted, weights_step, ignored, losses, n, count, past, work
         )  # fmt: skip
         return
-    room, other_room = places(like, work, n)
-    before = room
+    past = past and TOGETHER  # where any place of a row can be loaded
+    bottom = pointer(address(work), like)
+    before = upper(like, bottom, n)
     target_before, top, least, share, slope, label_before = out, 0.0, 0.0, 0.0, 0.0, 0
     known = waiting = False
     wary = 0
     r = 0
     while r < count:
         row, label = at(x, r * xi), get(labels, r)
-        e = placed(like, room, row)
+        e, in_place = next_place(like, row, n, bottom, before, waiting, target_before)
         weight = get(weights, r * weights_step) if weighted else 1.0
         if label != ignored and not known:
             top, least = extremes(like, row, n)
@@ -114,7 +116,7 @@ def gradient_rows_in_two_words(
                 ask_for_ends(n, at(out, r * oi))
             others, largest, top, least, fit, needed = three_rows(
                 like, n, row, top, least, e, wary > 0, True,
-                following, before, share, target_before, waiting, past,
+                following, before, share, target_before, waiting, in_place, past,
             )  # fmt: skip
             wary = WARY if needed else max(wary - 1, 0)
         elif waiting:
@@ -137,7 +139,7 @@ def gradient_rows_in_two_words(
             share, waiting, target_before = weight / (others + largest), True, at(out, r * oi)
             slope = label_slope(others, one_kept(like, e, label, n), z - here, weight, share, 0.0)
             label_before = label if weight != 0.0 else -1  # with no weight there is no slope, -0 neither
-            before, room, other_room = e, other_room, room
+            before = e
         r += 1
     if waiting:
         write_row(like, before, n, share, target_before, past)

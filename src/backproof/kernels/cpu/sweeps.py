@@ -16,7 +16,7 @@ from typing import Any
 from backproof.kernels.compiled import compiled, pointer
 from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.in_turn import KEPT
-from backproof.kernels.cpu.kept_words import SLACK
+from backproof.kernels.cpu.kept_words import words_room
 from backproof.kernels.cpu.lanes import at, lanes_of
 from backproof.kernels.cpu.limits import LOGSUMEXP
 from backproof.kernels.cpu.panels import FOUND
@@ -31,7 +31,7 @@ COPY = 1 << 16  # numbers that are copied at a time
 
 def kept_room(n: int, lanes: int) -> int:
     """Doubles of work for the exponentials of two rows, in double precision or in two words."""
-    return 2 * (n + 2 * lanes) + SLACK if n <= KEPT else 4 * lanes
+    return max(2 * (n + 2 * lanes), words_room(n, lanes)) if n <= KEPT else 4 * lanes
 
 
 _kept_room = compiled()(kept_room)
