@@ -530,7 +530,7 @@ def test_thread_limits_of_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize("offset", [0, 3, 12])
-@pytest.mark.parametrize("n", [299, 1003, 4104])
+@pytest.mark.parametrize("n", [299, 1003, 4104, 9001])
 def test_results_that_go_past_the_caches(monkeypatch, n, offset):
     """Large results are written otherwise than small ones, from the first line of the cache on: the numbers are the same."""
     for module in (values, gradients):  # on any processor

@@ -123,6 +123,8 @@ def test_wherever_rows_and_results_lie(classes):
     rng = np.random.default_rng(5)
     z = rng.normal(size=(24, classes)).astype(np.float32)
     z[7], z[15, 3] = np.linspace(0, 60, classes, dtype=np.float32), np.nan  # no rows for two words
+    z[1::2, :12] += 25.0  # what stands before and behind a row is not of it
+    z[2::3, -12:] -= 20.0
     expected = np.concatenate([softmax(row[None]) for row in z])
     np.testing.assert_array_equal(softmax(np.asfortranarray(z)), expected)
     for step, behind in [(0, 0), (16, 16), (24, 40), (100, 7), (1000, 512), (1024, 1008), (-2 * classes, 3)]:
@@ -135,6 +137,13 @@ def test_wherever_rows_and_results_lie(classes):
         out[:] = z
         cpu.softmax(out, 1, out)
         np.testing.assert_array_equal(out, expected)
+    labels, weights = rng.integers(0, classes, len(z)), rng.uniform(0.5, 1.0, len(z))
+    here = everything(z, labels, weights)
+    for start in (1, 4, 12, 15):
+        moved = np.empty(z.size + start, np.float32)[start:].reshape(z.shape)
+        moved[:] = z
+        for one, two in zip(everything(moved, labels, weights), here, strict=True):
+            np.testing.assert_array_equal(one, two)
     runs = np.zeros((4, 2, 3, classes), np.float32).transpose(2, 0, 1, 3)  # neighbours lie apart, now nearer, now farther
     cpu.softmax(z.reshape(3, 4, 2, classes), 3, runs)
     np.testing.assert_array_equal(runs.reshape(-1, classes), expected)

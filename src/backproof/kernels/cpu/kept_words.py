@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from backproof.kernels.compiled import address, compiled, get
-from backproof.kernels.cpu.lanes import LINE, at, itemsize, lanes_of, store_lanes, store_past
+from backproof.kernels.compiled import address, compiled, get, pointer
+from backproof.kernels.cpu.lanes import LINE, at, lanes_of, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, load_half, store_half
 from backproof.kernels.cpu.single_row import narrowed
-from backproof.kernels.cpu.streams import PAGE
+from backproof.kernels.cpu.streams import PAGE, first_line
 from backproof.kernels.cpu.two_words import LANES, times_share
 
 TOGETHER = LANES == 16
@@ -31,6 +31,7 @@ RESULT, HIGH, APART, NEXT = 2048, 2048, 256, 512  # bytes
 LONG = 8192  # numbers of a row that go where those of the row before have just been read; that HIGH and APART
 LONG_HIGH, LONG_APART = 1408, 1344
 NEAR = 512  # bytes: a result that lies less behind a long row's logits in their pages takes turns
+ALIGNED = 256  # numbers of a row from which on it is worth a vector more to fill lines
 WORD = 4  # bytes of a number
 
 
@@ -45,8 +46,8 @@ def numbers_apart(n: int, lanes: int) -> int:
 
 @register_jitable
 def words_room(n: int, lanes: int) -> int:
-    """Doubles of work for the words of two rows, each anywhere in a page."""
-    return 2 * (2 * numbers_apart(n, lanes) + PAGE // WORD) * WORD // 8
+    """Doubles of work for the words of two rows, each anywhere in a page, and for a line before them."""
+    return (LINE + 2 * (2 * numbers_apart(n, lanes) * WORD + PAGE)) // 8
 
 
 @compiled()
@@ -61,25 +62,37 @@ def upper(like: Any, bottom: Any, n: int) -> Any:
 
 
 @compiled()
-def next_place(like: Any, row: Any, n: int, bottom: Any, before: Any, waiting: bool, out: Any) -> tuple[Any, bool]:
-    """Where in the room the words of this row go; whether that is where `before`, those of the row before, are.
+def first_whole(like: Any, row: Any, n: int, out: Any, write: bool, past: bool) -> int:
+    """The number of a row that its first whole vector begins at: where the result fills a line, or the row if none is written.
+
+    A vector that does not fill a line takes two loads; but what stands before the first whole one is a vector more.
+    """
+    if past:
+        return first_line(like, out)
+    return first_line(like, row) if TOGETHER and not write and n >= ALIGNED else 0
+
+
+@compiled()
+def next_place(like: Any, row: Any, n: int, begin: int, bottom: Any, before: Any, waiting: bool, out: Any) -> tuple[Any, bool]:
+    """Where in the room the words of this row go, number `begin` at the beginning of a line; whether that is where `before`, those
+    of the row before, are.
 
     They may be a little before these, in memory: what is stored then never comes to what is still to be read. In between they go
     to the half of the room that those are not in.
     """
     top = upper(like, bottom, n)
-    aim = address(row) + (LONG_HIGH if n >= LONG else HIGH) & -LINE
-    start, middle, behind = address(bottom), address(top), address(before)
+    aim = address(at(row, begin)) + (LONG_HIGH if n >= LONG else HIGH) & -LINE
+    start, middle, behind = address(bottom), address(top), address(before) + LINE - 1 & -LINE
     if TOGETHER and waiting and n >= LONG:
         gap = address(out) - address(row) & PAGE - LINE
         if gap == 0 or gap >= NEAR or start + PAGE <= behind < middle:
             down = behind - aim & PAGE - 1
             if behind - down >= start:
-                return at(before, -(down // WORD)), True
-    half = bottom if behind >= middle else top
+                return pointer(behind - down - begin * WORD, like), True
+    half = start if behind >= middle else middle
     if TOGETHER:
-        half = at(half, (aim - address(half) & PAGE - 1) // WORD)
-    return half, False
+        half += aim - half & PAGE - 1
+    return pointer(half - begin * WORD, like), False
 
 
 @compiled(late=True)
@@ -117,7 +130,7 @@ def write_ends(like: Any, e: Any, n: int, shares: Any, rests: Any, out: Any, pas
     lanes, low_place = lanes_of(like) // 2, apart(like, n)
     begin, final = 0, n // lanes * lanes - lanes
     if past:
-        begin = (-address(out) & (LINE - 1)) // itemsize(like)
+        begin = first_line(like, out)
         final = begin + (n - begin) // lanes * lanes - lanes
         high, low = kept(e, 0, low_place)
         store_lanes(out, 0, times_share(high, low, shares, rests), 0, begin)

@@ -132,6 +132,19 @@ def last_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
 
 
 @intrinsic
+def first_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
+    """The row with all but its first `count` lanes taken from `filling`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row, count, filling = args
+        whole = ir.VectorType(ir.IntType(64), row.type.count)
+        place = ir.Constant(whole, list(range(row.type.count)))
+        return builder.select(builder.icmp_signed("<", place, spread(builder, count, whole)), row, filling)
+
+    return row(row, types.int64, row), codegen
+
+
+@intrinsic
 def product(typingctx: Any, one: Any, two: Any) -> Any:
     """one * two, rounded: never fused with a sum that follows."""
 

@@ -13,11 +13,11 @@ from backproof.kernels.cpu.exact_sum import fixed_point
 from backproof.kernels.cpu.fitting import MASKED, ends, reduced
 from backproof.kernels.cpu.integers import add_bits, first_bits, total_bits
 from backproof.kernels.cpu.kept_words import NEXT, RESULT, apart, end_place, keep, kept, write_ends
-from backproof.kernels.cpu.lanes import at, first_lane, lanes_of, last_lanes
+from backproof.kernels.cpu.lanes import at, first_lane, first_lanes, lanes_of, larger, last_lanes, smaller, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, hold, load_half, same_in
 from backproof.kernels.cpu.single_row import narrowed
-from backproof.kernels.cpu.streams import turn
-from backproof.kernels.cpu.two_words import farthest, in_two_words, misfits, powers_in_words, shift_for, strangest
+from backproof.kernels.cpu.streams import first_line, turn
+from backproof.kernels.cpu.two_words import farthest, in_two_words, misfits, powers_in_words, shift_for, strangest, times_share
 from backproof.kernels.cpu.word_parts import PART, part
 from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, SURE_BY_TWO, THIRD, add_words, added, units
 from backproof.kernels.rows import where_equal, wide
@@ -63,17 +63,26 @@ def third_sum(like: Any, e: Any, n: int, constants: Any, nothing: Any) -> int:
     return thirds
 
 
+@compiled(late=True)
+def some_extremes(following: Any, n: int, lanes: int) -> tuple[Any, Any]:
+    """Of the vectors that may not be looked through with those of this row: the first one, and the last two."""
+    high = low = load_half(following, n - lanes)
+    for i in (0, max(n - 2 * lanes, 0)):
+        high, low = larger(load_half(following, i), high), smaller(load_half(following, i), low)
+    return high, low
+
+
 @compiled()
 def three_rows(
-    like: Any, n: int, x: Any, top: float, least: float, e: Any, fine: bool, alone: bool, following: Any, before: Any,
+    like: Any, n: int, x: Any, begin: int, top: float, least: float, e: Any, fine: bool, alone: bool, following: Any, before: Any,
     share: float, out: Any, write: bool, in_place: bool, past: bool,
 ) -> tuple[float, float, float, float, bool, bool]:  # fmt: skip
     """The sum of x's exponentials but the largest, that one, the following row's `extremes`, whether x fits, and whether two sums
     were too few.
 
-    The exponentials go to e; `write`: `before`, those of an earlier row, times share to out; `in_place`: they are where e is, or
-    just behind it. `fine`: the third sum is made on the way. If the others' sum is wanted `alone` it has all its digits, however
-    small it is, or x does not fit.
+    The exponentials go to e, in vectors from number `begin` on; `write`: `before`, those of an earlier row, times share to out;
+    `in_place`: they are where e is, or just behind it. `fine`: the third sum is made on the way. If the others' sum is wanted
+    `alone` it has all its digits, however small it is, or x does not fit.
     """
     lanes = lanes_of(like) // 2
     tops, bound, nothing = every_half(like, top), every_half(like, top - MASKED), every_half(like, 0.0)
@@ -82,24 +91,40 @@ def three_rows(
     constants = (hold(every_half(like, FIRST)), hold(every_half(like, SECOND)), hold(every_half(like, THIRD)))
     sums = (nothing, nothing, nothing)
     ones, seconds, thirds, times = 0, 0, 0, 0
-    left, whole, last, low_place = n % lanes, n // lanes * lanes, n - lanes, apart(like, n)
-    begin, final = 0, 0
+    left, whole, low_place = (n - begin) % lanes, (n - begin) // lanes * lanes, apart(like, n)
+    whole_x, whole_e = at(x, begin), at(e, begin)
+    first, final = 0, 0
     if write:
-        begin, final = write_ends(like, before, n, shares, rests, out, past)
-    row = (x, e, low_place, last, tops, bound, nothing, shift)
-    ahead = (following, turn(like, x, NEXT, following, whole, lanes), whole)
-    turned = 0 if in_place else turn(like, x, RESULT, out, whole, lanes)
-    writing = (before, shares, rests, out, begin, final, turned, at(e, (n + lanes - 1) // lanes * lanes))
-    r, rest, power, shifted = reduced(load_half(x, 0), tops, bound, nothing, shift, True)
-    end = load_half(following, last)
-    state = ((r, rest, power), farthest(nothing, shifted) if masked else strangest(nothing, shifted), end, end)
+        first, final = write_ends(like, before, n, shares, rests, out, past)
+        if final - first >= whole:  # one vector more than there are of this row
+            high, low = kept(before, final, low_place)
+            store_past(out, final, times_share(high, low, shares, rests))
+    reach = nothing
+    if begin > 0:
+        r, rest, power, shifted = reduced(load_half(x, 0), tops, bound, nothing, shift, True)
+        high, low = powers_in_words(r, rest, power)
+        store_lanes(e, 0, high, 0, begin)
+        store_lanes(e, low_place, low, 0, begin)
+        reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
+        sums = add_words(sums, constants, first_lanes(high, begin, nothing), first_lanes(low, begin, nothing), fine)
+        times = 1
+    row = (whole_x, whole_e, low_place, n - begin - lanes, tops, bound, nothing, shift)
+    whole_next = at(following, min(first_line(like, following), n - whole))
+    ahead = (whole_next, turn(like, whole_x, NEXT, whole_next, whole, lanes), whole)
+    whole_out = at(out, first)
+    turned = 0 if in_place else turn(like, whole_x, RESULT, whole_out, whole, lanes)
+    writing = (at(before, first), shares, rests, whole_out, final - first, turned, at(whole_e, whole + lanes))
+    r, rest, power, shifted = reduced(load_half(whole_x, 0), tops, bound, nothing, shift, True)
+    reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
+    high_end, low_end = some_extremes(following, n, lanes)
+    state = ((r, rest, power), reach, high_end, low_end)
     for start in range(0, whole, PART):
         stop = min(start + PART, whole)
         state, sums = part(state, sums, row, ahead, writing, constants, start, stop, lanes, masked, fine, write, past)
         times += (stop - start) // lanes
         if stop == whole and left > 0:
             high, low = powers_in_words(*state[0])  # of the last register, which was the next
-            keep(e, end_place(n, lanes), low_place, high, low)
+            keep(whole_e, end_place(n - begin, lanes), low_place, high, low)
             sums = add_words(sums, constants, last_lanes(high, left, nothing), last_lanes(low, left, nothing), fine)
             times += 1
         if times >= COUNT or stop == whole:

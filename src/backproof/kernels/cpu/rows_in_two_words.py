@@ -14,8 +14,8 @@ from backproof.kernels.compiled import address, by_type, compiled, get, pointer,
 from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
-from backproof.kernels.cpu.kept_words import TOGETHER, next_place, one_kept, upper, write_row
-from backproof.kernels.cpu.lanes import at, every, first_lane
+from backproof.kernels.cpu.kept_words import TOGETHER, first_whole, next_place, one_kept, upper, write_row
+from backproof.kernels.cpu.lanes import LINE, at, every, first_lane
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
 from backproof.kernels.cpu.overlapped_words import three_rows
@@ -39,7 +39,7 @@ def value_rows_in_two_words(
         value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, first, last, past, work)
         return
     past = past and TOGETHER  # where any place of a row can be loaded
-    bottom = pointer(address(work), like)
+    bottom = pointer(address(work) + LINE, like)
     before = upper(like, bottom, n)
     target_before, top, least, share = out, 0.0, 0.0, 0.0
     known = waiting = False
@@ -47,7 +47,9 @@ def value_rows_in_two_words(
     r = first
     while r < last:
         row = at(x, offset_of(r, inner, xo, xi))
-        e, in_place = next_place(like, row, n, bottom, before, waiting, target_before)
+        target = at(out, offset_of(r, out_inner, oo, oi))
+        begin = first_whole(like, row, n, target, kind == SOFTMAX, past)
+        e, in_place = next_place(like, row, n, begin, bottom, before, waiting, target_before)
         weight = get(weights, r) if weighted else 1.0
         if not known:
             top, least = extremes(like, row, n)
@@ -56,9 +58,9 @@ def value_rows_in_two_words(
         if fit:
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
             if past:
-                ask_for_ends(n, at(out, offset_of(r, out_inner, oo, oi)))
+                ask_for_ends(n, target)
             others, largest, top, least, fit, needed = three_rows(
-                like, n, row, top, least, e, wary > 0, kind != SOFTMAX,
+                like, n, row, begin, top, least, e, wary > 0, kind != SOFTMAX,
                 following, before, share, target_before, waiting, in_place, past,
             )  # fmt: skip
             wary = WARY if needed else max(wary - 1, 0)
@@ -71,7 +73,6 @@ def value_rows_in_two_words(
                 r += 1
             value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, start, r, past, work)
             continue
-        target = at(out, offset_of(r, out_inner, oo, oi))
         if kind == SOFTMAX:
             share, waiting, target_before = weight / (others + largest), True, target
             before = e
@@ -96,7 +97,7 @@ def gradient_rows_in_two_words(
         )  # fmt: skip
         return
     past = past and TOGETHER  # where any place of a row can be loaded
-    bottom = pointer(address(work), like)
+    bottom = pointer(address(work) + LINE, like)
     before = upper(like, bottom, n)
     target_before, top, least, share, slope, label_before = out, 0.0, 0.0, 0.0, 0.0, 0
     known = waiting = False
@@ -104,7 +105,9 @@ def gradient_rows_in_two_words(
     r = 0
     while r < count:
         row, label = at(x, r * xi), get(labels, r)
-        e, in_place = next_place(like, row, n, bottom, before, waiting, target_before)
+        target = at(out, r * oi)
+        begin = first_whole(like, row, n, target, write, past)
+        e, in_place = next_place(like, row, n, begin, bottom, before, waiting, target_before)
         weight = get(weights, r * weights_step) if weighted else 1.0
         if label != ignored and not known:
             top, least = extremes(like, row, n)
@@ -113,9 +116,9 @@ def gradient_rows_in_two_words(
         if fit:
             following = at(x, min(r + 1, count - 1) * xi)
             if past:
-                ask_for_ends(n, at(out, r * oi))
+                ask_for_ends(n, target)
             others, largest, top, least, fit, needed = three_rows(
-                like, n, row, top, least, e, wary > 0, True,
+                like, n, row, begin, top, least, e, wary > 0, True,
                 following, before, share, target_before, waiting, in_place, past,
             )  # fmt: skip
             wary = WARY if needed else max(wary - 1, 0)
@@ -136,7 +139,7 @@ def gradient_rows_in_two_words(
         z = np.float64(get(row, label))
         put(losses, r, first_lane(log1p(like, every(like, others / largest))) - (z - here))
         if write:
-            share, waiting, target_before = weight / (others + largest), True, at(out, r * oi)
+            share, waiting, target_before = weight / (others + largest), True, target
             slope = label_slope(others, one_kept(like, e, label, n), z - here, weight, share, 0.0)
             label_before = label if weight != 0.0 else -1  # with no weight there is no slope, -0 neither
             before = e

@@ -25,6 +25,12 @@ def turn(like: Any, row: Any, behind: int, other: Any, whole: int, lanes: int) -
     return numbers if numbers < whole else 0
 
 
+@compiled()
+def first_line(like: Any, x: Any) -> int:
+    """How many numbers come before the first line of the cache that x fills."""
+    return (-address(x) & LINE - 1) // itemsize(like)
+
+
 @compiled(late=True)
 def around(i: int, whole: int) -> int:
     return i - whole if i >= whole else i

@@ -4,8 +4,8 @@
                 for; how far the exponentials reach; the extremes
     row         x, its exponentials e and how far apart their words are; where the last register begins; what `reduced` needs
     following   that row; where it begins (streams.py), and how many numbers fill whole registers
-    writing     the exponentials of the row before, its share in two words, where it goes, the first and last place, where to
-                begin, and a place for what would come behind the last
+    writing     the exponentials of the row before, its share in two words, where it goes, the last place, where to begin, and a
+                place for what would come behind the last
 
 Long vectors have 32 registers, and all is done at once. With 16 there are two loops, and exponentials lie in the first cache until
 they are summed. In loops masked, fine, write and past are constants to the compiler.
@@ -28,19 +28,16 @@ SOON = 1024  # numbers that are asked for before they are needed
 
 
 @compiled(late=True)
-def read_at(i: int, writing: Any, low_place: int, whole: int, past: bool) -> Any:
+def read_at(i: int, writing: Any, low_place: int, whole: int) -> Any:
     """Where the next part of the row before goes, and its words: they are read before anything is stored in their place."""
-    before, _, _, out, begin, final, turn, spare = writing
+    before, _, _, out, final, turn, spare = writing
     j = around(i + turn, whole)
-    if past:
-        j += begin
-        return at(out, j) if j <= final else spare, kept(before, j, low_place)
-    return at(out, j), kept(before, j, low_place)
+    return at(out, j) if j <= final else spare, kept(before, j, low_place)
 
 
 @compiled(late=True)
 def write_at(place: Any, words: Any, writing: Any, past: bool) -> None:
-    _, shares, rests, _, _, _, _, _ = writing
+    _, shares, rests, _, _, _, _ = writing
     if past:
         store_past(place, 0, times_share(words[0], words[1], shares, rests))
     else:
@@ -66,7 +63,7 @@ def at_once(
     next_row, turn, whole = following
     for i in range(start, stop, lanes):
         if write:
-            place, words = read_at(i, writing, row[2], whole, past)
+            place, words = read_at(i, writing, row[2], whole)
         begun, reach, high, low = exponentials(begun, reach, row, i, lanes, masked)
         sums = add_words(sums, constants, high, low, fine)
         logits = load_half(next_row, around(i + turn, whole))
@@ -113,7 +110,7 @@ def second_loop(
     sums: Any, row: Any, writing: Any, constants: Any, start: int, stop: int, lanes: int, fine: bool, write: bool
 ) -> Any:  # fmt: skip
     _, e, low_place, _, _, _, _, _ = row
-    before, shares, rests, out, _, _, _, _ = writing
+    before, shares, rests, out, _, _, _ = writing
     if write:
         for i in range(start, stop, lanes):
             high, low = kept(e, i, low_place)
