@@ -1,7 +1,8 @@
 """What Python calls: a stretch of rows of any strides, each in the way its length and strides ask for.
 
-    next to each other, a vector or more       one after the other where they stand: in_turn.py
-    up to PANEL classes                        the panels of panels.py
+    next to each other, SHORT classes or more  one after the other where they stand: in_turn.py
+    up to PANEL classes                        the panels of panels.py; fewer than FULL also where they stand next to each other,
+                                               if there are enough to fill one
     more, with strides                         copied to a row of their own, some at a time, and back
 
 All three give the same bits. Row number r begins at r // inner * outer_step + r % inner * inner_step, in numbers, not bytes. `work`
@@ -24,7 +25,8 @@ from backproof.kernels.cpu.panels_in_two_words import gradients_panel_of, values
 from backproof.kernels.cpu.rows_in_two_words import gradient_rows_of, value_rows_of
 
 PANEL = 256  # classes of a row that fit a panel in the first cache
-SHORT = 32  # classes below which rows that stand side by side are as well in a panel
+SHORT = 32  # classes below which rows that stand next to each other are as well in a panel
+FULL = 112  # classes below which they are in a panel that they fill
 ONE_RUN = 1 << 62  # rows, none of which begins a new run
 COPY = 1 << 16  # numbers that are copied at a time
 
@@ -52,6 +54,16 @@ def copied_rows(n: int, lanes: int) -> int:
 _copied_rows = compiled()(copied_rows)
 
 
+@compiled()
+def in_panels(n: int, width: int, beside: bool, count: int) -> int:
+    """How many of the rows go into panels."""
+    if n > PANEL:
+        return 0
+    if n < width or n < SHORT or not beside:
+        return count
+    return count // width * width if n < FULL else 0
+
+
 def values(
     like: Any, kind: int, x_address: int, xo: int, xi: int, xc: int, out_address: int, oo: int, oi: int, oc: int,
     weights_address: int, inner: int, n: int, first: int, last: int, past: bool, work: int,
@@ -68,15 +80,14 @@ def values(
     found = at(e, max(kept, panel_size))
     buffer = pointer(work + 8 * (max(kept, panel_size) + FOUND * width), like)
     beside = xc == 1 and (oc == 1 or kind == LOGSUMEXP)
-    if n <= PANEL and not (beside and n >= width and n >= SHORT):
-        for r in range(first, last, width):
-            count = min(width, last - r)
-            values_panel_of(
-                like, kind, x, r, count, inner, xo, xi, xc, n, out, oo, oi, oc, weights, weighted, buffer, e, found
-            )  # fmt: skip
-        return
-    many = last - first if beside else _copied_rows(n, width)
-    for r in range(first, last, many):
+    start = first + in_panels(n, width, beside, last - first)
+    for r in range(first, start, width):
+        count = min(width, last - r)
+        values_panel_of(
+            like, kind, x, r, count, inner, xo, xi, xc, n, out, oo, oi, oc, weights, weighted, buffer, e, found
+        )  # fmt: skip
+    many = max(last - start, 1) if beside else _copied_rows(n, width)
+    for r in range(start, last, many):
         count = min(many, last - r)
         if not beside:
             gather(like, x, r, count, inner, xo, xi, xc, n, buffer)
@@ -84,7 +95,7 @@ def values(
             like, kind, x if beside else buffer, inner if beside else ONE_RUN, xo, xi if beside else n,
             out if beside else at(out, r) if kind == LOGSUMEXP else buffer, inner if beside and kind != LOGSUMEXP else ONE_RUN,
             oo, 1 if kind == LOGSUMEXP else oi if beside else n, weights if beside else at(weights, r), weighted, n,
-            first if beside else 0, last if beside else count, past, e,
+            start if beside else 0, last if beside else count, past, e,
         )  # fmt: skip
         if not beside and kind != LOGSUMEXP:
             scatter(like, buffer, out, r, count, inner, oo, oi, oc, n)
@@ -105,15 +116,14 @@ def gradients(
     buffer = pointer(work + 8 * (max(kept, panel_size) + FOUND * width), like)
     write, weighted = out_address != 0, weights_address != 0
     beside = xc == 1 and (oc == 1 or not write)
-    if n <= PANEL and not (n >= width and beside and n >= SHORT):
-        for r in range(first, last, width):
-            gradients_panel_of(
-                like, x, r, min(width, last - r), xi, xc, n, out, oi, oc, write, labels, weights, weighted, weights_step,
-                ignored, losses, buffer, e, found,
-            )  # fmt: skip
-        return
-    many = last - first if beside else _copied_rows(n, width)
-    for r in range(first, last, many):
+    start = first + in_panels(n, width, beside, last - first)
+    for r in range(first, start, width):
+        gradients_panel_of(
+            like, x, r, min(width, last - r), xi, xc, n, out, oi, oc, write, labels, weights, weighted, weights_step,
+            ignored, losses, buffer, e, found,
+        )  # fmt: skip
+    many = max(last - start, 1) if beside else _copied_rows(n, width)
+    for r in range(start, last, many):
         count = min(many, last - r)
         if not beside:
             gather(like, x, r, count, ONE_RUN, 0, xi, xc, n, buffer)
