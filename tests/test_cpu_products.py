@@ -62,7 +62,7 @@ def test_past_the_caches_the_bits_are_the_same(classes, shift, monkeypatch):
     assert (memory[shift + h.size :] == 7).all()
 
 
-@pytest.mark.parametrize("classes", [2, 5, 7, 8, 9, 300, 5000])
+@pytest.mark.parametrize("classes", [2, 5, 7, 8, 9, 40, 63, 64, 300, 5000])
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_double_precision_in_any_order(classes, offset):
     rng = np.random.default_rng(3)
@@ -74,7 +74,7 @@ def test_double_precision_in_any_order(classes, offset):
         assert np.array_equal(F.log_softmax_vjp(log_h, u)[:, order], F.log_softmax_vjp(log_h[:, order], u[:, order]))
 
 
-@pytest.mark.parametrize("classes", [3, 20])
+@pytest.mark.parametrize("classes", [3, 20, 40])
 def test_double_precision_of_huge_and_lost_upstreams(classes):
     h = F.softmax(np.random.default_rng(4).normal(size=(5, classes)))
     u = np.ones_like(h)

@@ -43,7 +43,7 @@ def rows(
     room = pointer(work, 1.0)
     beside = hc == 1 and uc == 1 and oc == 1
     copied = pointer(work + 8 * room_of(like), like)
-    if n < (SHORT if kind == SOFTMAX and not is_double(like) else width):
+    if n < (width if is_double(like) else SHORT):
         other = at(copied, n * width)
         for r in range(first, last, width):
             count = min(width, last - r)

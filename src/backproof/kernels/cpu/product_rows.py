@@ -197,7 +197,7 @@ def log_softmax_panel(like: Any, log_h: Any, u: Any, n: int, work: Any) -> None:
                 k += 1
             whole, rest = get(work, width + lane), get(work, 2 * width + lane)
             at_k = -((whole - np.float64(get(u, k * width + lane))) + rest) - (whole + rest) * math.expm1(get(work, lane))
-            put(work, (3 + k) * width + lane, at_k)
+            put(work, 3 * width + lane, at_k)
             put(work, width + lane, np.float64(k))
     for c in range(n):
         place = c * width
@@ -205,7 +205,7 @@ def log_softmax_panel(like: Any, log_h: Any, u: Any, n: int, work: Any) -> None:
     for lane in range(width):
         if get(work, lane) > NEARLY_HALF:
             k = int(get(work, width + lane))
-            put(u, k * width + lane, get(work, (3 + k) * width + lane))
+            put(u, k * width + lane, get(work, 3 * width + lane))
         elif get(work, lane) == -np.inf:  # wholly masked
             for c in range(n):
                 put(u, c * width + lane, 0.0)
