@@ -72,7 +72,7 @@ def some_extremes(following: Any, n: int, lanes: int) -> tuple[Any, Any]:
     return high, low
 
 
-@compiled()
+@compiled(late=True)  # a call takes some 50 instructions each way, for every row
 def three_rows(
     like: Any, n: int, x: Any, begin: int, top: float, least: float, e: Any, fine: bool, alone: bool, following: Any, before: Any,
     share: float, out: Any, write: bool, in_place: bool, past: bool,
