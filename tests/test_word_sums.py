@@ -9,7 +9,7 @@ from numba import njit, types
 from backproof.kernels.compiled import pointer
 from backproof.kernels.cpu.registers import every_half, load_half, store_half
 from backproof.kernels.cpu.two_words import LANES, two_words_for
-from backproof.kernels.cpu.word_sums import FIRST, SECOND, THIRD, TO_SECOND, TO_THIRD, UNIT, add_words, units
+from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, THIRD, TO_SECOND, TO_THIRD, UNIT, add_words, units
 from tests.test_cpu_kernels import L
 
 pytestmark = [
@@ -38,7 +38,7 @@ def summed(high, low, fine):
     sums = np.zeros((3, len(high)), np.float32)
     _sum_each(np.float32(0), len(high), high.ctypes.data, low.ctypes.data, sums.ctypes.data, len(high), fine)
     first, second, third = sums.view(np.int32).astype(L)
-    assert max(abs(first).max(), abs(second).max(), abs(third).max() if fine else 0) * 257 < 2**31
+    assert max(abs(first).max(), abs(second).max(), abs(third).max() if fine else 0) * (COUNT + 2) < 2**31
     return ((first * L(TO_SECOND) + second) * L(TO_THIRD) + (third if fine else 0)) * L(UNIT)
 
 

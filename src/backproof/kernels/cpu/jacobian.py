@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
 from backproof.arrays import Array
-from backproof.kernels.compiled import compiled, pointer
+from backproof.kernels.compiled import pointer
 from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.lanes import at, is_double, lanes_of
@@ -25,10 +26,9 @@ PAST = 512  # classes from which on a large result goes past the caches
 COPY = 1 << 15  # numbers of each array that are copied at a time
 
 
-@compiled()
-def room_of(like: Any) -> int:
+@register_jitable  # for Python and compiled code
+def room_of(width: int) -> int:
     """The doubles of work that come before the copies."""
-    width = lanes_of(like)
     return (width + ROOM) * width
 
 
@@ -42,7 +42,7 @@ def rows(
     h, u, out = pointer(h_address, like), pointer(u_address, like), pointer(out_address, like)
     room = pointer(work, 1.0)
     beside = hc == 1 and uc == 1 and oc == 1
-    copied = pointer(work + 8 * room_of(like), like)
+    copied = pointer(work + 8 * room_of(width), like)
     if n < (width if is_double(like) else SHORT):
         other = at(copied, n * width)
         for r in range(first, last, width):
@@ -97,7 +97,7 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     past = far and kind == SOFTMAX and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
     sweep, steps = calls.sweep(rows, "i" * 15 + "flbbw", x.dtype), [a.strides[axis] // item for a in (x, s, to)]
     many = max(1, min(width, COPY // n))
-    doubles = (width + ROOM) * width + 2 * max(many * n, SHORT * width)
+    doubles = room_of(width) + 2 * max(many * n, SHORT * width)
     begins = x.ctypes.data, s.ctypes.data, to.ctypes.data
     for start in view.starts:
         described = [

@@ -28,8 +28,8 @@ from backproof.kernels.cpu.two_words import LANES, times_share
 
 TOGETHER = LANES == 16
 RESULT, HIGH, APART, NEXT = 2048, 2048, 256, 512  # bytes
-LONG = 8192  # numbers of a row that go where those of the row before have just been read; that HIGH and APART
-LONG_HIGH, LONG_APART = 1408, 1344
+LONG = 8192  # numbers of a row from which on its words go where those of the row before have just been read
+LONG_HIGH, LONG_APART = 1408, 1344  # then
 NEAR = 512  # bytes: a result that lies less behind a long row's logits in their pages takes turns
 ALIGNED = 256  # numbers of a row from which on it is worth a vector more to fill lines
 WORD = 4  # bytes of a number

@@ -117,31 +117,27 @@ def first_lane(typingctx: Any, row: Any) -> Any:
     return row.dtype(row), codegen
 
 
-@intrinsic
-def last_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
-    """The row with all but its last `count` lanes taken from `filling`."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        row, count, filling = args
-        whole = ir.VectorType(ir.IntType(64), row.type.count)
-        number = spread(builder, count, whole)
-        place = ir.Constant(whole, list(range(row.type.count, 0, -1)))
-        return builder.select(builder.icmp_signed("<=", place, number), row, filling)
-
-    return row(row, types.int64, row), codegen
+def lanes_before(builder: Any, count: Any, places: Any) -> Any:
+    """The lanes whose place is less than `count`, an integer of 64 bits."""
+    whole = ir.VectorType(ir.IntType(32), len(places))
+    return builder.icmp_signed("<", ir.Constant(whole, list(places)), spread(builder, builder.trunc(count, whole.element), whole))
 
 
-@intrinsic
-def first_lanes(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
-    """The row with all but its first `count` lanes taken from `filling`."""
+def _some(backwards: bool, doc: str) -> Any:
+    def keep(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            row, count, filling = args
+            places = range(row.type.count)
+            return builder.select(lanes_before(builder, count, places[::-1] if backwards else places), row, filling)
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        row, count, filling = args
-        whole = ir.VectorType(ir.IntType(64), row.type.count)
-        place = ir.Constant(whole, list(range(row.type.count)))
-        return builder.select(builder.icmp_signed("<", place, spread(builder, count, whole)), row, filling)
+        return row(row, types.int64, row), codegen
 
-    return row(row, types.int64, row), codegen
+    keep.__doc__ = doc
+    return intrinsic(keep)
+
+
+first_lanes = _some(False, "The row with all but its first `count` lanes taken from `filling`.")
+last_lanes = _some(True, "The row with all but its last `count` lanes taken from `filling`.")
 
 
 @intrinsic
@@ -255,11 +251,8 @@ def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, la
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = args[2].type
         place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
-        number = ir.IntType(32)
-        whole = ir.VectorType(number, vector.count)
-        lanes = ir.Constant(whole, list(range(vector.count)))
-        first, last = (spread(builder, builder.trunc(arg, number), whole) for arg in args[3:])
-        mask = builder.and_(builder.icmp_signed(">=", lanes, first), builder.icmp_signed("<", lanes, last))
+        before, within = (lanes_before(builder, arg, range(vector.count)) for arg in args[3:])
+        mask = builder.and_(within, builder.not_(before))
         masked_store(builder, args[2], place, mask)
         return context.get_dummy_value()
 

@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import address, compiled
+from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu.exact_sum import BLOCK
 from backproof.kernels.cpu.exponential import exponentials, log1p
 from backproof.kernels.cpu.lanes import (
-    LINE,
     every,
     every_narrow,
     is_double,
-    itemsize,
     lanes_of,
     larger,
     last_lanes,
@@ -31,6 +29,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )
 from backproof.kernels.cpu.quotient import scaled
+from backproof.kernels.cpu.streams import first_line
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
 
 INFINITY = np.inf
@@ -83,7 +82,7 @@ def write_scaled(
         begin = 0
         if past:
             store(out, 0, scaled(like, load_wide(e, 0, x), shares, rests))
-            begin = (-address(out) & (LINE - 1)) // itemsize(like)
+            begin = first_line(like, out)
             for i in range(begin, n - width + 1, width):
                 store_past(out, i, scaled(like, load_wide(e, i, x), shares, rests))
         else:

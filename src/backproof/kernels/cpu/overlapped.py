@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from backproof.kernels.compiled import address, compiled
+from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu.exact_sum import BLOCK, added_by_largest, fixed_point, sum_of
 from backproof.kernels.cpu.exponential import LOWEST, exponentials
 from backproof.kernels.cpu.integers import add_bits, bits, total_bits
 from backproof.kernels.cpu.lanes import (
-    LINE,
     every,
     every_narrow,
     fetch,
     is_double,
-    itemsize,
     lanes_of,
     larger,
     last_lanes,
@@ -29,6 +27,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )  # fmt: skip
 from backproof.kernels.cpu.quotient import scaled
+from backproof.kernels.cpu.streams import first_line
 from backproof.kernels.rows import load, load_wide, store, total, wide
 
 INFINITY = np.inf
@@ -58,7 +57,7 @@ def three_rows(
         store(out, n - width, scaled(like, load_wide(before, n - width, x), shares, rests))
         if past:
             store(out, 0, scaled(like, load_wide(before, 0, x), shares, rests))
-            begin = (-address(out) & (LINE - 1)) // itemsize(like)
+            begin = first_line(like, out)
             final = begin + (n - begin) // width * width - width
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)

@@ -10,15 +10,15 @@ import numpy as np
 
 from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu.exact_sum import fixed_point
-from backproof.kernels.cpu.fitting import MASKED, ends, reduced
+from backproof.kernels.cpu.fitting import MASKED, ends
 from backproof.kernels.cpu.integers import add_bits, first_bits, total_bits
 from backproof.kernels.cpu.kept_words import NEXT, RESULT, apart, end_place, keep, kept, write_ends
 from backproof.kernels.cpu.lanes import at, first_lane, first_lanes, lanes_of, larger, last_lanes, smaller, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, hold, load_half, same_in
 from backproof.kernels.cpu.single_row import narrowed
 from backproof.kernels.cpu.streams import first_line, turn
-from backproof.kernels.cpu.two_words import farthest, in_two_words, misfits, powers_in_words, shift_for, strangest, times_share
-from backproof.kernels.cpu.word_parts import PART, part
+from backproof.kernels.cpu.two_words import in_two_words, misfits, powers_in_words, shift_for, times_share
+from backproof.kernels.cpu.word_parts import PART, begun_at, part
 from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, SURE_BY_TWO, THIRD, add_words, added, units
 from backproof.kernels.rows import where_equal, wide
 
@@ -93,6 +93,7 @@ def three_rows(
     ones, seconds, thirds, times = 0, 0, 0, 0
     left, whole, low_place = (n - begin) % lanes, (n - begin) // lanes * lanes, apart(like, n)
     whole_x, whole_e = at(x, begin), at(e, begin)
+    row = (whole_x, whole_e, low_place, n - begin - lanes, tops, bound, nothing, shift)
     first, final = 0, 0
     if write:
         first, final = write_ends(like, before, n, shares, rests, out, past)
@@ -101,23 +102,20 @@ def three_rows(
             store_past(out, final, times_share(high, low, shares, rests))
     reach = nothing
     if begin > 0:
-        r, rest, power, shifted = reduced(load_half(x, 0), tops, bound, nothing, shift, True)
-        high, low = powers_in_words(r, rest, power)
+        begun, reach = begun_at(-begin, reach, row, masked)
+        high, low = powers_in_words(*begun)
         store_lanes(e, 0, high, 0, begin)
         store_lanes(e, low_place, low, 0, begin)
-        reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
         sums = add_words(sums, constants, first_lanes(high, begin, nothing), first_lanes(low, begin, nothing), fine)
         times = 1
-    row = (whole_x, whole_e, low_place, n - begin - lanes, tops, bound, nothing, shift)
     whole_next = at(following, min(first_line(like, following), n - whole))
     ahead = (whole_next, turn(like, whole_x, NEXT, whole_next, whole, lanes), whole)
     whole_out = at(out, first)
     turned = 0 if in_place else turn(like, whole_x, RESULT, whole_out, whole, lanes)
     writing = (at(before, first), shares, rests, whole_out, final - first, turned, at(whole_e, whole + lanes))
-    r, rest, power, shifted = reduced(load_half(whole_x, 0), tops, bound, nothing, shift, True)
-    reach = farthest(reach, shifted) if masked else strangest(reach, shifted)
+    begun, reach = begun_at(0, reach, row, masked)
     high_end, low_end = some_extremes(following, n, lanes)
-    state = ((r, rest, power), reach, high_end, low_end)
+    state = (begun, reach, high_end, low_end)
     for start in range(0, whole, PART):
         stop = min(start + PART, whole)
         state, sums = part(state, sums, row, ahead, writing, constants, start, stop, lanes, masked, fine, write, past)

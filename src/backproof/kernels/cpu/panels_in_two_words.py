@@ -91,15 +91,13 @@ def study(like: Any, panel: Any, n: int, e: Any, found: Any, fine: bool) -> tupl
     one = add_words((nothing, nothing, nothing), constants, high, low, fine)
     ones = difference(units(sums[0], constants[0], n), units(one[0], constants[0], 1))
     seconds = difference(units(sums[1], constants[1], n), units(one[1], constants[1], 1))
-    thirds, largest = none, wide(high) + wide(low)
+    largest = wide(high) + wide(low)
     wrong = misfits(reach, True) | ~np.int64(lanes_greater(every_narrow(like, FARTHEST), magnitude(top)))
     wrong |= np.int64(lanes_greater(wide(top) - TOO_FAR, wide(low_end))) & ~masked
+    others = added(ones, seconds, none)
     if fine:
         thirds = difference(units(sums[2], constants[2], n), units(one[2], constants[2], 1))
-    others = added(ones, seconds, thirds)
-    if fine:
-        by_two = added(ones, seconds, none)
-        others = where_greater(largest * (n * SURE_BY_TWO), by_two, others, by_two)
+        others = where_greater(largest * (n * SURE_BY_TWO), others, added(ones, seconds, thirds), others)
         sure = largest * (n * SURE)
         if lanes_greater(sure, others) != 0:
             least = largest * (n * SURE_AGAIN)

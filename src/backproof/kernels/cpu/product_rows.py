@@ -35,7 +35,7 @@ from backproof.kernels.cpu.single_row import softmax_rows_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
-ROOM = 8  # rows of doubles, beside one for each class of a panel, that a panel's work may take
+ROOM = 8  # rows of doubles, beside one for each row of a panel, that a panel's work may take
 NEARLY_HALF = -0.69  # the logarithm of a probability of a little more than 1/2
 
 

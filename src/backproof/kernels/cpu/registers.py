@@ -10,7 +10,7 @@ from numba import types
 
 from backproof.kernels.compiled import element, intrinsic
 from backproof.kernels.cpu.exponential import fused, held
-from backproof.kernels.cpu.lanes import masked_load
+from backproof.kernels.cpu.lanes import lanes_before, masked_load
 from backproof.kernels.rows import Row, panel_width, spread
 
 
@@ -59,10 +59,7 @@ def load_start(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
     to = Row(types.float64, narrow.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number, vector = ir.IntType(32), narrow.vector
-        lanes = ir.VectorType(number, narrow.lanes)
-        count = spread(builder, builder.trunc(args[2], number), lanes)
-        mask = builder.icmp_signed("<", ir.Constant(lanes, list(range(narrow.lanes))), count)
+        vector, mask = narrow.vector, lanes_before(builder, args[2], range(narrow.lanes))
         place = builder.bitcast(element(builder, *args[:2]), vector.as_pointer())
         return builder.fpext(masked_load(builder, place, mask, vector), to.vector)
 

@@ -13,23 +13,17 @@ from llvmlite import ir
 from numba import types
 
 from backproof.kernels.compiled import element, intrinsic
-from backproof.kernels.cpu.lanes import masked_load, masked_store
-from backproof.kernels.rows import Row, exchanged, panel_width, spread, vector_bytes
+from backproof.kernels.cpu.lanes import lanes_before, masked_load, masked_store
+from backproof.kernels.rows import Row, exchanged, panel_width, vector_bytes
 
 IN_REGISTERS = vector_bytes() == 64
 
 
-def _block(array: Any) -> tuple[Any, int]:
-    """A vector, and the bytes of a number."""
+def _block(builder: Any, array: Any, n: Any) -> tuple[Any, int, list[Any], Any]:
+    """A vector, the bytes of a number, the numbers of the lanes, and the first n lanes."""
     size = array.dtype.bitwidth // 8
-    return Row(array.dtype, panel_width(size) // 2).vector, size
-
-
-def _first(builder: Any, n: Any, lanes: int) -> Any:
-    """The first n lanes."""
-    whole = ir.VectorType(ir.IntType(32), lanes)
-    count = spread(builder, builder.trunc(n, ir.IntType(32)), whole)
-    return builder.icmp_signed("<", ir.Constant(whole, list(range(lanes))), count)
+    vector = Row(array.dtype, panel_width(size) // 2).vector
+    return vector, size, [ir.Constant(n.type, i) for i in range(vector.count)], lanes_before(builder, n, range(vector.count))
 
 
 def _place(builder: Any, array: Any, start: Any, step: Any, r: Any, vector: Any) -> Any:
@@ -43,8 +37,7 @@ def fill_block(typingctx: Any, x: Any, x0: Any, step: Any, panel: Any, p0: Any, 
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         x, x0, step, panel, p0, width, n = args
-        vector, size = _block(sig.args[0])
-        numbers, first = [ir.Constant(n.type, i) for i in range(vector.count)], _first(builder, n, vector.count)
+        vector, size, numbers, first = _block(builder, sig.args[0], n)
         rows = [masked_load(builder, _place(builder, x, x0, step, r, vector), first, vector) for r in numbers]
         for c, row in zip(numbers[:-1], exchanged(builder, rows), strict=False):
             with builder.if_then(builder.icmp_signed("<", c, n), likely=True):
@@ -61,8 +54,7 @@ def pour_block(typingctx: Any, panel: Any, p0: Any, width: Any, out: Any, o0: An
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         panel, p0, width, out, o0, step, n = args
-        vector, size = _block(sig.args[0])
-        numbers, first = [ir.Constant(n.type, i) for i in range(vector.count)], _first(builder, n, vector.count)
+        vector, size, numbers, first = _block(builder, sig.args[0], n)
         last, rows = builder.sub(n, ir.Constant(n.type, 1)), []
         for c in numbers:  # beyond the last row comes the last one again, to lanes that are not touched
             here = builder.select(builder.icmp_signed("<", c, last), c, last)

@@ -21,19 +21,17 @@ from numba import types
 from backproof.kernels.compiled import address, compiled, get, intrinsic, pointer, put
 from backproof.kernels.cpu.exponential import fused, plus
 from backproof.kernels.cpu.lanes import (
-    LINE,
     at,
     every,
     every_narrow,
     fetch,
-    itemsize,
     lanes_of,
     larger,
     last_lanes,
     store_past,
     two_largest,
 )
-from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, turn
+from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, first_line, turn
 from backproof.kernels.rows import Row, load, store, total, wide
 
 SOON = 1024  # numbers that are asked for before they are needed
@@ -93,7 +91,7 @@ def two_rows(
         store(edge, width, slopes(load(h_before, n - width), load(u_before, n - width), bases, firsts, rests))
         if past:
             store(edge, 0, slopes(load(h_before, 0), load(u_before, 0), bases, firsts, rests))
-            begin = (-address(out) & (LINE - 1)) // itemsize(like)
+            begin = first_line(like, out)
             final = begin + (n - begin) // width * width - width
     for i in range(0, n - width + 1, width):
         if read:

@@ -45,13 +45,21 @@ def write_at(place: Any, words: Any, writing: Any, past: bool) -> None:
 
 
 @compiled(late=True)
+def begun_at(i: int, reach: Any, row: Any, masked: bool) -> tuple[Any, Any]:
+    """The first half of the exponentials of the register at i; how far they reach, too."""
+    x, _, _, _, tops, bound, nothing, shift = row
+    r, rest, power, shifted = reduced(load_half(x, i), tops, bound, nothing, shift, masked)
+    return (r, rest, power), farthest(reach, shifted) if masked else strangest(reach, shifted)
+
+
+@compiled(late=True)
 def exponentials(begun: Any, reach: Any, row: Any, i: int, lanes: int, masked: bool) -> Any:
     """Those of the register at i, whose first half is in `begun`; and the first half of the next."""
-    x, e, low_place, last, tops, bound, nothing, shift = row
+    _, e, low_place, last, _, _, _, _ = row
     high, low = powers_in_words(*begun)
-    r, rest, power, shifted = reduced(load_half(x, min(i + lanes, last)), tops, bound, nothing, shift, masked)
+    begun, reach = begun_at(min(i + lanes, last), reach, row, masked)
     keep(e, i, low_place, high, low)
-    return (r, rest, power), farthest(reach, shifted) if masked else strangest(reach, shifted), high, low
+    return begun, reach, high, low
 
 
 @compiled(late=True)

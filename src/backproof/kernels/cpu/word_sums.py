@@ -2,7 +2,7 @@
 
 The largest exponential is 2^40 to 2^40.99, a little less for a first word just below its power. With 2^41 added and read as an
 integer, an exponential is a constant plus units of 2^18; what that leaves of high + low is added likewise in units of 2^-4, and
-what that leaves, where it counts, in units of 2^-26. COUNT additions and one more keep within 32 bits. The largest exponential is
+what that leaves, where it counts, in units of 2^-26. COUNT additions and two more keep within 32 bits. The largest exponential is
 among the numbers; it is taken away from the sums, which is exact.
 
 Two sums have an error of n 2^-44.6 of the largest: less than 2^-34.6 of what is wanted, where that is SURE_BY_TWO n of the largest
