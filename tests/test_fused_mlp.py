@@ -1,5 +1,6 @@
 """The compiled training step against plain NumPy in double precision, written here without it."""
 
+import platform
 import threading
 
 import numpy as np
@@ -207,6 +208,22 @@ def test_adam(dtype):
         m64, v64 = 0.9 * m64 + 0.1 * g, 0.999 * v64 + 0.001 * g.astype(float) ** 2
         p64 -= 1e-2 * (m64 / (1 - 0.9**step) / (np.sqrt(v64 / (1 - 0.999**step)) + 1e-8) + 0.1 * p64)
     assert np.abs(p - p64).max() < (2e-6 if dtype == np.float32 else 1e-14)
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="only these processors are told to")
+@pytest.mark.parametrize("alone", [True, False])
+def test_numbers_below_the_smallest_normal_one_do_not_stay(alone):
+    tiny = np.float32(1e-40)
+    p, x, t, _, _ = problem((4, 3, 2), "softmax_cross_entropy", np.float32, 8)
+    m, v = np.full_like(p, tiny), np.full_like(p, tiny)
+    if alone:
+        adam_(np.dtype(np.float32))(p, np.zeros_like(p), m, v, 0.1, 0.9, 0.999, 1e-8, 1, 0.0)
+    else:
+        net = build((4, 3, 2), ("relu",), "softmax_cross_entropy", np.float32)
+        net.adam_step(p, m, v, np.zeros_like(x), t, learning_rate=0.1, step=1)  # no input, so no gradient of the first weights
+    assert not m[:12].any()
+    assert not v[:12].any()
+    assert tiny * np.float32(0.5) > 0  # outside all is as before
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -18,6 +18,7 @@ from numba import types
 
 from backproof.arrays import Array
 from backproof.kernels.compiled import compiled, entry, get, put, rounded, start_of
+from backproof.kernels.subnormals import flush_subnormals, restore_control
 
 
 @compiled()
@@ -50,7 +51,9 @@ def _adam(
 ) -> None:  # fmt: skip
     rate, root = corrections(learning_rate, b1, b2, step)
     p, m, v, g = start_of(parameters), start_of(mean), start_of(mean_square), start_of(gradient)
+    control = flush_subnormals()
     adam_run(p, 0, m, v, g, 0, parameters.size, rate, b1, b2, eps, root, learning_rate * weight_decay)
+    restore_control(control)
 
 
 @cache

@@ -218,7 +218,7 @@ class FusedMLP:
         self._drawn = None if not len(place) else place if place.dtype is FLOAT32 else np.empty(len(place), dtype=FLOAT32)
         self._members = min(self.threads, int(6.0 * examples * self.size / WORTH_A_THREAD) + 1)
         self._table[plan.TEAM], self._table[plan.EXAMPLES] = self._members, examples
-        self._table[plan.CHUNK] = panels if self._members == 1 else max(1, min(4, panels // (2 * self._members)))
+        self._table[plan.CHUNK] = panels if self._members == 1 else max(1, min(4, panels // self._members))
 
     def _targets(self, target: Array) -> tuple[Array, Array]:
         """Labels and targets as the step takes them, with an empty array for what is not there; the table is told which."""

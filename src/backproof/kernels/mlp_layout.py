@@ -8,7 +8,7 @@ import numpy as np
 
 from backproof.kernels import mlp_step as plan
 from backproof.kernels import panel_losses, pointwise, tickets
-from backproof.kernels.panels import BLOCK, STRETCH
+from backproof.kernels.panels import pack_size
 from backproof.kernels.rows import panel_width
 from backproof.kernels.tiles import TILE
 
@@ -97,7 +97,7 @@ class Workspace:
         """What each thread works in: columns of weights side by side, a block's gradient, a panel of drawn numbers."""
         drawn = max((out for out, rate in zip(net.sizes[1:], net.rates, strict=True) if rate), default=0) * self.width
         for place, size_place, size in (
-            (plan.PACK, plan.PACK_SIZE, STRETCH * BLOCK),
+            (plan.PACK, plan.PACK_SIZE, pack_size(self.width)),
             (plan.GRADIENT, plan.GRADIENT_SIZE, block),
             (plan.DRAWN, plan.DRAWN_SIZE, drawn),
         ):

@@ -18,11 +18,18 @@ from __future__ import annotations
 
 from backproof.arrays import Array
 from backproof.kernels.compiled import compiled, get, put, runtime
-from backproof.kernels.rows import load, splat, store, total, transpose, width_of
+from backproof.kernels.cpu.lanes import fetch
+from backproof.kernels.rows import load, splat, store, total, transpose, vector_bytes, width_of
 from backproof.kernels.tiles import TILE, rows_times_panel
 
-STRETCH = 512  # terms of a sum at a time: a panel of them is 32 KB
-BLOCK = 48  # rows of W at a time
+STRETCH = (32 << 10) // (2 * vector_bytes())  # terms of a sum at a time: a panel of them is 32 KB
+GROUPS = 8  # of TILE rows of W
+BLOCK = GROUPS * TILE  # rows of W at a time
+
+
+def pack_size(width: int) -> int:
+    """The room that `input_product` needs for columns of W."""
+    return GROUPS * (TILE * STRETCH + width)
 
 
 @compiled()
@@ -53,24 +60,32 @@ def forward_product(
 def input_product(
     w: Array, w0: int, outputs: int, inputs: int, dy: Array, dy0: int, dx: Array, dx0: int, first: int, last: int, pack0: int
 ) -> None:
-    """dx = W^T dy for the panels first <= p < last. Columns of W are first copied side by side, at `pack0` of dx's array."""
-    width, stretch = width_of(dy), stretch_of(outputs)
+    """dx = W^T dy for the panels first <= p < last. Columns of W are first copied side by side, at `pack0` of dx's array.
+
+    Whole widths are copied, of which the next copy covers what is too much; behind each group of columns there is room for it.
+    """
+    width, stretch, end = width_of(dy), stretch_of(outputs), w0 + outputs * inputs
     for k in range(0, outputs, stretch):
         terms = min(stretch, outputs - k)
+        group = TILE * terms + width
         for i in range(0, inputs, BLOCK):
             rows = min(BLOCK, inputs - i)
             for t in range(terms):
                 at = w0 + (k + t) * inputs + i
-                r = 0
-                while r + TILE <= rows:
-                    for j in range(TILE):
-                        put(dx, pack0 + r * terms + t * TILE + j, get(w, at + r + j))
-                    r += TILE
-                for j in range(rows - r):
-                    put(dx, pack0 + r * terms + t * TILE + j, get(w, at + r + j))
+                for j in range(0, rows, width):
+                    fetch(w, at + BLOCK + j)  # the next block's: each row lies on a page of its own, or nearly
+                to = pack0 + t * TILE
+                for r in range(0, rows, TILE):
+                    if at + r + TILE + width <= end:
+                        for j in range(0, TILE, width):
+                            store(dx, to + j, load(w, at + r + j))
+                    else:
+                        for j in range(min(TILE, rows - r)):
+                            put(dx, to + j, get(w, at + r + j))
+                    to += group
             for p in range(first, last):
                 rows_times_panel(
-                    dx, pack0, TILE * terms, runtime(1), runtime(0), runtime(TILE), dy,
+                    dx, pack0, group, runtime(1), runtime(0), runtime(TILE), dy,
                     dy0 + (p * outputs + k) * width, runtime(1), terms,
                     dx, dx0 + (p * inputs + i) * width, width, rows, k > 0,
                 )  # fmt: skip

@@ -3,73 +3,76 @@
     c[r] (+)= sum over k of a[r, k] b[k]        r < rows,  b[k] and c[r] one panel row each
 
 Each step k loads a row of b (two vectors), and for each row of c broadcasts one number of a and makes two fused multiply-adds. Six
-rows keep 12 vectors in flight, which covers the latency of the multiply-adds and fits 16 registers with the operands (Goto & van de
-Geijn, ACM TOMS 34, 2008). a[r, k] lies at a0 + r a_row + (k // inner) a_outer + (k % inner) a_inner; b[k] at b0 + k widths.
+rows keep 12 vectors in flight, which covers the latency of the multiply-adds and fits 16 registers with the operands; of 32
+registers twelve rows take 24, and read b half as often (Goto & van de Geijn, ACM TOMS 34, 2008). a[r, k] lies at
+a0 + r a_row + (k // inner) a_outer + (k % inner) a_inner; b[k] at b0 + k widths.
 """
+# mypy: disable-error-code="import-untyped, no-untyped-call"
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
 from backproof.arrays import Array
-from backproof.kernels.compiled import compiled
-from backproof.kernels.rows import add_product, load, splat, store, width_of
+from backproof.kernels.compiled import compiled, element, intrinsic
+from backproof.kernels.rows import FLAGS, row_of, spread, vector_bytes
 
-TILE = 6  # rows of the largest tile
-
-
-@compiled()
-def _tile6(
-    a: Array, a0: int, a_row: int, a_outer: int, a_inner: int, b: Array, b0: int, outer: int, inner: int,
-    c: Array, c0: int, c_row: int, accumulate: bool,
-) -> None:  # fmt: skip
-    s0 = s1 = s2 = s3 = s4 = s5 = splat(c, 0.0)
-    if accumulate:
-        s0, s1, s2 = load(c, c0), load(c, c0 + c_row), load(c, c0 + 2 * c_row)
-        s3, s4, s5 = load(c, c0 + 3 * c_row), load(c, c0 + 4 * c_row), load(c, c0 + 5 * c_row)
-    for turn in range(outer):
-        at, bt = a0 + turn * a_outer, b0 + turn * inner * width_of(c)
-        for _ in range(inner):
-            x = load(b, bt)
-            s0 = add_product(s0, x, a, at)
-            s1 = add_product(s1, x, a, at + a_row)
-            s2 = add_product(s2, x, a, at + 2 * a_row)
-            s3 = add_product(s3, x, a, at + 3 * a_row)
-            s4 = add_product(s4, x, a, at + 4 * a_row)
-            s5 = add_product(s5, x, a, at + 5 * a_row)
-            at += a_inner
-            bt += width_of(c)
-    store(c, c0, s0)
-    store(c, c0 + c_row, s1)
-    store(c, c0 + 2 * c_row, s2)
-    store(c, c0 + 3 * c_row, s3)
-    store(c, c0 + 4 * c_row, s4)
-    store(c, c0 + 5 * c_row, s5)
+TILE = 12 if vector_bytes() == 64 else 6  # rows of the largest tile
+HALF, LEAST = 6, 4
 
 
-@compiled()
-def _tile4(
-    a: Array, a0: int, a_row: int, a_outer: int, a_inner: int, b: Array, b0: int, outer: int, inner: int,
-    c: Array, c0: int, c_row: int, accumulate: bool, rows: int,
-) -> None:  # fmt: skip
-    """Of fewer than four rows the last is done more than once, with the same result in the same place."""
-    r1, r2, r3 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1)
-    c1, c2, c3, a1, a2, a3 = c0 + r1 * c_row, c0 + r2 * c_row, c0 + r3 * c_row, r1 * a_row, r2 * a_row, r3 * a_row
-    s0 = s1 = s2 = s3 = splat(c, 0.0)
-    if accumulate:
-        s0, s1, s2, s3 = load(c, c0), load(c, c1), load(c, c2), load(c, c3)
-    for turn in range(outer):
-        at, bt = a0 + turn * a_outer, b0 + turn * inner * width_of(c)
-        for _ in range(inner):
-            x = load(b, bt)
-            s0 = add_product(s0, x, a, at)
-            s1 = add_product(s1, x, a, at + a1)
-            s2 = add_product(s2, x, a, at + a2)
-            s3 = add_product(s3, x, a, at + a3)
-            at += a_inner
-            bt += width_of(c)
-    store(c, c0, s0)
-    store(c, c1, s1)
-    store(c, c2, s2)
-    store(c, c3, s3)
+@intrinsic
+def _tile(
+    typingctx: Any, size: Any, a: Any, a0: Any, a_row: Any, a_outer: Any, a_inner: Any, b: Any, b0: Any, outer: Any, inner: Any,
+    c: Any, c0: Any, c_row: Any, accumulate: Any, rows: Any,
+) -> Any:  # fmt: skip
+    """`size` rows of c. Of fewer rows the last is done more than once, with the same result in the same place."""
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+    number, row = types.int64, row_of(c)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, a, a0, a_row, a_outer, a_inner, b, b0, outer, inner, c, c0, c_row, accumulate, rows = args
+        vector, integer = row.vector, ir.IntType(64)
+        lanes, zero = ir.Constant(integer, row.lanes), ir.Constant(vector, [0.0] * row.lanes)
+
+        def at(array: Any, index: Any) -> Any:
+            return builder.bitcast(element(builder, array, index), vector.as_pointer())
+
+        alignment = row.dtype.bitwidth // 8
+        last = builder.sub(rows, ir.Constant(integer, 1))
+        numbers = [ir.Constant(integer, r) for r in range(size.literal_value)]
+        numbers = [builder.select(builder.icmp_signed("<", r, last), r, last) for r in numbers]
+        places = [at(c, builder.add(c0, builder.mul(r, c_row))) for r in numbers]
+        sums = [cgutils.alloca_once(builder, vector) for _ in numbers]
+        with builder.if_else(accumulate) as (then, otherwise):
+            with then:
+                for place, total in zip(places, sums, strict=True):
+                    builder.store(builder.load(place, align=alignment), total)
+            with otherwise:
+                for total in sums:
+                    builder.store(zero, total)
+        steps = [builder.mul(r, a_row) for r in numbers]
+        with cgutils.for_range(builder, outer) as turn:
+            a_turn = builder.add(a0, builder.mul(turn.index, a_outer))
+            b_turn = builder.add(b0, builder.mul(builder.mul(turn.index, inner), lanes))
+            with cgutils.for_range(builder, inner) as k:
+                x = builder.load(at(b, builder.add(b_turn, builder.mul(k.index, lanes))), align=alignment)
+                a_k = builder.add(a_turn, builder.mul(k.index, a_inner))
+                for step, total in zip(steps, sums, strict=True):
+                    factor = spread(builder, builder.load(element(builder, a, builder.add(a_k, step))), vector)
+                    product = builder.fmul(x, factor, flags=FLAGS)
+                    builder.store(builder.fadd(builder.load(total), product, flags=FLAGS), total)
+        for place, total in zip(places, sums, strict=True):
+            builder.store(builder.load(total), place, align=alignment)
+        return context.get_dummy_value()
+
+    kinds = (size, a, number, number, number, number, b, number, number, number, c, number, number, types.boolean, number)
+    return types.void(*kinds), codegen
 
 
 @compiled()
@@ -79,12 +82,17 @@ def rows_times_panel(
 ) -> None:  # fmt: skip
     """c = a b (or c += a b) for any number of rows; consecutive groups of TILE rows of a are `a_group` apart."""
     while rows >= TILE:
-        _tile6(a, a0, a_row, a_outer, a_inner, b, b0, outer, inner, c, c0, c_row, accumulate)
+        _tile(TILE, a, a0, a_row, a_outer, a_inner, b, b0, outer, inner, c, c0, c_row, accumulate, TILE)
         rows -= TILE
         a0 += a_group
         c0 += TILE * c_row
+    if rows >= HALF and 1 <= rows % LEAST <= 2:  # or one tile of the least would be for a row or two
+        _tile(HALF, a, a0, a_row, a_outer, a_inner, b, b0, outer, inner, c, c0, c_row, accumulate, HALF)
+        rows -= HALF
+        a0 += HALF * a_row
+        c0 += HALF * c_row
     while rows > 0:
-        _tile4(a, a0, a_row, a_outer, a_inner, b, b0, outer, inner, c, c0, c_row, accumulate, rows)
-        rows -= 4
-        a0 += 4 * a_row
-        c0 += 4 * c_row
+        _tile(LEAST, a, a0, a_row, a_outer, a_inner, b, b0, outer, inner, c, c0, c_row, accumulate, rows)
+        rows -= LEAST
+        a0 += LEAST * a_row
+        c0 += LEAST * c_row
