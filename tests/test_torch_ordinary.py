@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ class Ways:
 
     def general(self, function):
         with self.patch.context() as patch:
-            patch.setattr(ordinary, "_ORDINARY", frozenset())
+            patch.setattr(ordinary, "POSSIBLE", False)
             return function()
 
     def is_general(self, function):
@@ -288,3 +289,68 @@ def test_another_default_device_does_not_move_the_loss(ways):
     z, t = logits(6, 4), labels(6, 4)
     with torch.device("meta"):
         assert all(way(lambda: ours.cross_entropy(z, t)).device.type == "cpu" for way in (ways.short, ways.general))
+
+
+# --- upstream gradients ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("factor", [1.0, -2.7, math.nan, math.inf])
+def test_any_upstream_gradient(ways, factor):
+    z, t = logits(6, 4).requires_grad_(True), labels(6, 4)
+    found = []
+    for way in (ways.short, ways.general):
+        loss = way(lambda: ours.cross_entropy(z, t))
+        (loss * factor).backward()
+        found.append(z.grad.numpy().copy())
+        z.grad = None
+    np.testing.assert_array_equal(*found)
+
+
+def test_upstream_gradients_of_every_kind():
+    z, t = logits(6, 4).requires_grad_(True), labels(6, 4)
+
+    def gradient(upstream, **options):
+        return torch.autograd.grad(ours.cross_entropy(z, t), z, upstream, **options)[0]
+
+    one = gradient(torch.tensor(1.0))
+    torch.testing.assert_close(gradient(torch._neg_view(torch.tensor(1.0))), -one, rtol=0, atol=0)
+    assert not gradient(torch._efficientzerotensor((), dtype=torch.float32)).any()
+    many = gradient(torch.tensor([1.0, -2.0, 0.0]), is_grads_batched=True)
+    torch.testing.assert_close(many, torch.stack([one, -2 * one, 0 * one]), rtol=0, atol=0)
+    with forward_ad.dual_level():
+        z2 = z.detach().requires_grad_(True)
+        loss = ours.cross_entropy(z2, t)
+        moving = torch.autograd.grad(loss, z2, forward_ad.make_dual(torch.tensor(1.0), torch.tensor(3.0)))[0]
+        torch.testing.assert_close(forward_ad.unpack_dual(moving).tangent, 3 * one)
+
+
+def test_what_is_written_to_a_gradient_reaches_no_other(ways):
+    """The gradient of the first loss becomes the leaf's own memory."""
+    z, t = logits(6, 4).requires_grad_(True), labels(6, 4)
+    ways.short(lambda: ours.cross_entropy(z, t)).backward()
+    first = z.grad.clone()
+    ways.short(lambda: ours.cross_entropy(z, t)).backward()
+    assert torch.equal(z.grad, 2 * first)
+
+
+def test_a_loss_that_is_kept_holds_no_gradient(ways):
+    z, t = logits(6, 4).requires_grad_(True), labels(6, 4)
+    made, empty_like = [], torch.empty_like
+
+    def watched(*args, **options):
+        tensor = empty_like(*args, **options)
+        made.append(weakref.ref(tensor))
+        return tensor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty_like", watched)
+        loss = ways.short(lambda: ours.cross_entropy(z * 1, t))
+    assert [m() is not None for m in made] == [True]
+    loss.backward()
+    assert made[0]() is None
+
+
+def test_changed_labels_are_noticed_where_they_count(ways):
+    z, t = logits(6, 4).requires_grad_(True), labels(6, 4)
+    loss = ways.short(lambda: ours.cross_entropy(z, t))
+    t += 0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(loss, z, create_graph=True)

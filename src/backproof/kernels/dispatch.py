@@ -194,7 +194,12 @@ def _suited(z: Array, target: Array, options: Options, scale: Array | None) -> b
 
 def labelled_by_address() -> Callable[..., Any] | None:
     """The compiled cross-entropy with labels that takes addresses; None: there is none to be used."""
-    return getattr(_module(TABLE[0].module), "labelled_by_address", None) if _ONLY.get() in (None, TABLE[0].name) else None
+    return _labelled() if _ONLY.get() in (None, TABLE[0].name) else None
+
+
+@cache
+def _labelled() -> Callable[..., Any] | None:
+    return getattr(_module(TABLE[0].module), "labelled_by_address", None)
 
 
 def on_a_gpu(function: str, z: Any) -> Callable[..., Any] | None:

@@ -23,24 +23,25 @@ Tensor = torch.Tensor
 SHARED = 1 << 19  # numbers from which on threads are called; between, torch's own, still awake, are in their way and they in theirs
 _BYTES = {torch.float32: 4, torch.float64: 8}
 
+# Each question to torch costs a few tenths of a microsecond where its code has left the first cache; none are ordinary if a part of
+# torch is missing that is needed to tell.
+_NEEDED = "_get_tracing_state", "_are_functorch_transforms_active", "_len_torch_dispatch_stack"
+POSSIBLE = all(hasattr(torch._C, name) for name in _NEEDED) and hasattr(forward_ad, "_current_level")
+_asked: Any = [getattr(torch._C, name, None) for name in _NEEDED]
+_tracing, _transforms, _modes = _asked
+
 
 @cache
-def _ordinary_keys(device: torch.device) -> frozenset[int]:
-    """What torch has to mind with tensors in plain memory, made outside and inside `torch.inference_mode`.
+def _keys_on_a_gpu(device: torch.device) -> frozenset[int]:
+    """What torch has to mind with tensors in a GPU's plain memory, made outside and inside `torch.inference_mode`.
 
-    Any others are elsewhere, have no memory, or have another meaning than what is in it: their numbers are to be negated, say. None
-    are ordinary if a part of torch is missing that is needed to tell.
+    Any others are elsewhere, have no memory, or have another meaning than what is in it: their numbers are to be negated, say.
     """
     keys = set()
-    needed = "_dispatch_keys", "_are_functorch_transforms_active", "_get_tracing_state", "_len_torch_dispatch_stack"
-    if all(hasattr(torch._C, name) for name in needed) and hasattr(forward_ad, "_current_level"):
-        for mode in (False, True):
-            with torch.inference_mode(mode):
-                keys.add(torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr())
+    for mode in (False, True):
+        with torch.inference_mode(mode):
+            keys.add(torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr())
     return frozenset(keys)
-
-
-_ORDINARY = _ordinary_keys(torch.device("cpu"))
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -69,36 +70,38 @@ _apply: Any = super(torch.autograd.Function, CrossEntropy).apply  # without what
 def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
     """The loss; None: not ordinary, or in error."""
     if (
-        not _ORDINARY
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or forward_ad._current_level >= 0
+        not POSSIBLE
         or not (type(z) is Tensor or type(z) is torch.nn.Parameter)
         or type(target) is not Tensor
+        or _tracing() is not None
+        or _transforms()
+        or _modes()
+        or forward_ad._current_level >= 0
     ):
         return None
-    if tensors.on_a_gpu((z,)):
-        return _on_a_gpu(z, target, ignore_index, reduction)
-    if torch._C._dispatch_keys(z).raw_repr() not in _ORDINARY or torch._C._dispatch_keys(target).raw_repr() not in _ORDINARY:
+    if not z.is_cpu or tensors.INTERPRETED:
+        if tensors.on_a_gpu((z,)):
+            return _on_a_gpu(z, target, ignore_index, reduction)
+        if not z.is_cpu:
+            return None
+    try:
+        (rows, classes), (count,), item = z.shape, target.shape, _BYTES[z.dtype]
+        source, labels = z.data_ptr(), target.data_ptr()  # 0 where the numbers are not kept as such
+    except (ValueError, KeyError, RuntimeError):  # other dimensions, other numbers, no memory
         return None
-    shape, item = z.shape, _BYTES.get(z.dtype)
     if (
-        item is None
+        not target.is_cpu
+        or z.is_neg()
+        or target.is_neg()
         or target.dtype is not torch.int64
-        or len(shape) != 2
-        or target.shape != shape[:1]
+        or count != rows
         or not target.is_contiguous()
-        or reduction not in REDUCTIONS
-        or type(ignore_index) is not int
-    ):
-        return None
-    rows, classes = shape
-    source, labels = z.data_ptr(), target.data_ptr()
-    if (
-        not 0 < rows * classes < dispatch.MOST
+        or not (source and labels)
         or source % item
         or labels % 8
+        or not 0 < rows * classes < dispatch.MOST
+        or reduction not in REDUCTIONS
+        or type(ignore_index) is not int
         or not -dispatch.FARTHEST < ignore_index < dispatch.FARTHEST
     ):
         return None
@@ -122,7 +125,7 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
 
 
 def _on_a_gpu(z: Tensor, target: Tensor, ignore_index: Any, reduction: Any) -> Tensor | None:
-    keys = _ordinary_keys(z.device)
+    keys = _keys_on_a_gpu(z.device)
     if (
         torch._C._dispatch_keys(z).raw_repr() not in keys
         or torch._C._dispatch_keys(target).raw_repr() not in keys
