@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from backproof import functional as F
-from backproof.kernels import blas, linear_entropy
+from backproof.kernels import blas, dispatch, linear_blas, linear_entropy
 
 N, D, C = 23, 6, 300  # 300 classes: two segments
 SEVERAL_CHUNKS = 60_000  # bytes
@@ -332,3 +333,112 @@ def test_whichever_thread_asks_the_blas_keeps_to_one_and_gets_its_threads_back()
             assert [pool["num_threads"] for pool in blas._pools().info()] == [1] * len(before)
         assert [pool["num_threads"] for pool in blas._pools().info()] == before
     assert found == [[1] * len(before)] * 2
+
+
+# --- many rows of many features: compiled products -----------------------------------------------------------------------------
+WIDE = {"n": 75, "d": 45, "c": 333}  # panels, blocks of classes and vectors of features that are not full
+
+
+def products_of(n, d, c, dtype, max_bytes=None):
+    return linear_entropy.cut(n, c, d, np.dtype(dtype), True, False, max_bytes).products
+
+
+def room_for(rows, d, c, dtype):
+    """Bytes for so many rows at a time, by compiled products."""
+    numba_products, item = products_of(96, d, c, dtype), np.dtype(dtype).itemsize
+    parts = min(c // linear_entropy.FEW, linear_entropy.SEGMENTS)
+    block = min(-(-c // parts), max(64, linear_entropy.BLOCK // d))
+    return rows * c * item + numba_products.room(rows, d, block, parts, item, True)
+
+
+@pytest.fixture
+def compiled():
+    pytest.importorskip("numba")
+    from backproof.kernels import linear_panels
+
+    with dispatch.only("cpu"):
+        yield linear_panels
+
+
+def test_which_products_are_taken(compiled):
+    assert products_of(**WIDE, dtype=np.float32) is compiled
+    assert products_of(**WIDE, dtype=np.float64, max_bytes=room_for(32, 45, 333, np.float64)) is compiled
+    assert products_of(5, 45, 333, np.float32) is linear_blas
+    assert products_of(75, 45, 333, np.float32, 200_000) is linear_blas  # room for few rows
+    assert products_of(75, 6, 333, np.float32) is linear_blas
+    with dispatch.only("reference"):
+        assert products_of(**WIDE, dtype=np.float32) is linear_blas
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "plain")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rows", [None, 32])
+def test_compiled_products(compiled, options, dtype, rows):
+    x, w, b, t = problem(dtype, **WIDE)
+    sizes = {"weight": len(w), "sample_weight": len(x)}
+    options = {k: np.linspace(v[0], v[-1], sizes[k]) if k in sizes else v for k, v in options.items()}
+    if "ignore_index" in options:
+        t[3:6] = -1
+    max_bytes = None if rows is None else room_for(rows, 45, 333, dtype)
+    assert products_of(**WIDE, dtype=dtype, max_bytes=max_bytes) is compiled
+    got = F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=max_bytes, **options)
+    agree(got, composed(x, w, t, b, **options), bound(x, w, t, dtype, **options))
+    with dispatch.only("reference"):
+        library = F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=max_bytes, **options)
+    for a, other in zip(got, library, strict=True):
+        assert np.abs(a - other).max() <= 40 * np.finfo(dtype).eps * np.abs(other).max()
+    value = F.linear_cross_entropy(x, w, t, bias=b, max_bytes=max_bytes, **options)
+    np.testing.assert_array_equal(value, got[0])
+
+
+@pytest.mark.parametrize("shape", [(24, 32, 1), (75, 33, 2), (64, 64, 64), (100, 70, 1025), (33, 40, 129), (130, 32, 300)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sizes_of_compiled_products(shape, dtype):
+    n, d, c = shape
+    x, w, b, t = problem(dtype, n, d, c)
+    agree(F.linear_cross_entropy_and_grad(x, w, t, bias=b), composed(x, w, t, b), bound(x, w, t, dtype))
+    agree(F.linear_cross_entropy_and_grad(x, w, t)[:3], composed(x, w, t)[:3], bound(x, w, t, dtype))
+
+
+def test_compiled_products_of_any_arrays(compiled):
+    x, w, b, t = problem(**WIDE)
+    want = F.linear_cross_entropy_and_grad(x, w, t, bias=b)
+    odd = [np.asfortranarray(x), np.repeat(w, 2, axis=1)[:, ::2], b[::-1].copy()[::-1]]
+    foreign = [a.astype(">f8") for a in (x, w, b)]
+    for xs, ws, bs in (odd, foreign):
+        agree(F.linear_cross_entropy_and_grad(xs, ws, t, bias=bs), want, 1e-12)
+    half = [a.astype(np.float16) for a in (x, w, b)]
+    got = F.linear_cross_entropy_and_grad(*half[:2], t, bias=half[2], reduction="sum")
+    for a, true in zip(got[1:], composed(*half[:2], t, half[2], reduction="sum")[1:], strict=True):
+        np.testing.assert_allclose(np.float64(a), true, rtol=2.0**-11, atol=1e-4)
+    dx, dw, db = np.empty_like(x), np.full((len(w), 90), np.nan)[:, ::2], np.empty(len(w))
+    to = linear_entropy.Gradients(dx, dw, db)
+    linear_entropy.entropy_of_linear(x, w, b, t, linear_entropy.Options(), np.full(len(x), 1 / len(x)), to, None)
+    agree((dx, dw, db), want[1:], 1e-12)
+
+
+def test_rows_that_do_not_count_may_hold_anything_in_panels(compiled):
+    x, w, b, t = problem(**WIDE)
+    keep = np.ones(len(x), bool)
+    keep[[2, 9, 70]] = False
+    want = F.linear_cross_entropy_and_grad(x[keep], w, t[keep], bias=b)
+    x[2], x[9], x[70] = np.nan, np.inf, -np.inf
+    for max_bytes in (None, room_for(32, 45, 333, np.float64)):
+        loss, dx, dw, db = F.linear_cross_entropy_and_grad(
+            x, w, np.where(keep, t, -1), bias=b, ignore_index=-1, max_bytes=max_bytes
+        )
+        agree((loss, dx[keep], dw, db), want, 1e-12)
+        assert (dx[~keep] == 0).all()
+
+
+@pytest.mark.parametrize(("sizes", "rows"), [((200, 64, 4000), 96), ((1000, 2000, 1500), 256)])
+def test_compiled_products_need_no_more_than_they_are_given(compiled, sizes, rows):
+    x, w, b, t = problem(np.float32, *sizes)
+    room = room_for(rows, sizes[1], sizes[2], np.float32)
+    assert linear_entropy.cut(sizes[0], sizes[2], sizes[1], np.dtype(np.float32), True, False, room).rows == rows
+    F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=room)
+    tracemalloc.start()
+    results = F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=room)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - sum(a.nbytes for a in results[1:]) <= room

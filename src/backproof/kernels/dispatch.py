@@ -202,6 +202,12 @@ def _labelled() -> Callable[..., Any] | None:
     return getattr(_module(TABLE[0].module), "labelled_by_address", None)
 
 
+def compiled_products(dtype: np.dtype[Any]) -> Any:
+    """The module of compiled products for linear cross-entropy; None: there is none for this dtype to be used."""
+    usable = dtype.char in "fd" and dtype.isnative and _ONLY.get() in (None, TABLE[0].name)
+    return _module("backproof.kernels.linear_panels") if usable else None
+
+
 def on_a_gpu(function: str, z: Any) -> Callable[..., Any] | None:
     """A function of Triton's module, if z is a tensor for it; None: it is not."""
     wanted = _ONLY.get() in (None, TRITON.name) and TRITON.takes((z,))

@@ -17,19 +17,20 @@ from __future__ import annotations
 
 import itertools
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
-from backproof.kernels import blas, dispatch
+from backproof.kernels import blas, dispatch, linear_blas
 from backproof.kernels.reference_losses import Options
 
 MEMORY = 56 << 20  # bytes to work in, if the caller does not say
 SEGMENTS = 8  # at most; each of at least FEW classes
 FEW = 128
 BLOCK = 1 << 17  # numbers of a block of dW before it is added: they should be in the cache still
+NARROW = 32  # features below which more time goes into turning logits over than is won
 WORTH_SHARING = 1 << 22  # multiplications in a chunk below which threads take longer to wake than to be of use
 
 
@@ -42,30 +43,44 @@ class Gradients(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How rows and classes are cut."""
+    """How rows and classes are cut, and who makes the products."""
 
     rows: int
     segments: list[list[slice]]  # of blocks of classes
+    products: Any  # linear_panels or linear_blas
 
 
-def cut(n: int, classes: int, width: int, item: int, gradient: bool, soft: bool, max_bytes: int | None) -> Cut:
-    """Chunks of equal size that need no more than `max_bytes` to work in. `ArgumentError` if that is too little for one row."""
+def cut(n: int, classes: int, width: int, dtype: np.dtype[Any], gradient: bool, soft: bool, max_bytes: int | None) -> Cut:
+    """Chunks that need no more than `max_bytes` to work in. `ArgumentError` if that is too little for one row."""
     parts = min(max(classes // FEW, 1), SEGMENTS)
     block = max(1, min(-(-classes // parts), max(64, BLOCK // max(width, 1))))
-    # for each segment at work a block of dW and perhaps one of W, a row's sum and its next term; rows of x, logits, targets
-    fixed = 2 * parts * block * width * item if gradient else parts * block * width * item
-    per_row = (classes + width + (2 * parts * width if gradient else 0)) * item + (8 * classes if soft else 0)
-    given = MEMORY if max_bytes is None else max_bytes
-    rows = (given - fixed) // per_row if per_row else n
+    blocks = [slice(start, min(start + block, classes)) for start in range(0, classes, block)]
+    bounds = [len(blocks) * i // parts for i in range(parts + 1)]
+    segments = [blocks[a:b] for a, b in itertools.pairwise(bounds)]
+    item, given = dtype.itemsize, MEMORY if max_bytes is None else max_bytes
+    row = classes * item + (8 * classes if soft else 0)  # logits, targets
+
+    def needed(products: Any, rows: int) -> int:
+        return rows * row + int(products.room(rows, width, block, parts, item, gradient))
+
+    def most(products: Any, step: int) -> int:
+        """Rows, a multiple of `step`: what they need grows by as much with each one."""
+        least, more = needed(products, 0), needed(products, step) - needed(products, 0)
+        return max(given - least, 0) // more * step if more else n
+
+    panels = dispatch.compiled_products(dtype) if width >= NARROW else None
+    if panels is not None:
+        rows = min(most(panels, panels.panel_width(item)), n)
+        if panels.fits(rows, item):
+            return Cut(rows, segments, panels)
+    rows = most(linear_blas, 1)
     if rows < 1 and max_bytes is not None:
         raise ArgumentError(
-            f"max_bytes: expected at least {fixed + per_row} for one row of {classes} classes and {width} features, "
+            f"max_bytes: expected at least {needed(linear_blas, 1)} for one row of {classes} classes and {width} features, "
             f"received {max_bytes}"
         )
     chunks = -(-n // max(rows, 1))
-    blocks = [slice(start, min(start + block, classes)) for start in range(0, classes, block)]
-    bounds = [len(blocks) * i // parts for i in range(parts + 1)]
-    return Cut(max(-(-n // max(chunks, 1)), 1), [blocks[a:b] for a, b in itertools.pairwise(bounds)])
+    return Cut(max(-(-n // max(chunks, 1)), 1), segments, linear_blas)
 
 
 def entropy_of_linear(
@@ -83,7 +98,7 @@ def entropy_of_linear(
     x (N, D), w (C, D), bias (C,); target labels (N,) or probabilities (N, C). Products are of at least single precision.
     """
     n, dtype = x.shape[0], wide(x, w) if bias is None else wide(x, w, bias)
-    how = cut(n, w.shape[0], x.shape[1], dtype.itemsize, to is not None, target.ndim == 2, max_bytes)
+    how = cut(n, w.shape[0], x.shape[1], dtype, to is not None, target.ndim == 2, max_bytes)
     values = np.zeros(n)
     kept = _counting(target, options, scale)
     rows = n if kept is None else len(kept)
@@ -95,22 +110,23 @@ def entropy_of_linear(
         if to.db is not None:
             to.db[...] = 0
     z = np.empty((min(how.rows, rows), w.shape[0]), dtype)
-    sums = np.empty((len(how.segments), *z.shape[:1], x.shape[1]), dtype) if to is not None else None
+    largest = max((block.stop - block.start for blocks in how.segments for block in blocks), default=0)
+    products = how.products.Products(dtype, len(z), x.shape[1], largest, len(how.segments), to is not None)
+    chunk = _Chunk(products, w, bias, how.segments, to)
     alone = len(how.segments) == 1 or z.size * x.shape[1] < WORTH_SHARING
     with nullcontext(blas.alone) if alone else blas.shared() as share:
         for first in range(0, rows, how.rows):
             stretch = slice(first, min(first + how.rows, rows))
             these = stretch if kept is None else kept[stretch]
-            chunk = _Chunk(_ready(x[these], dtype), w, z[: stretch.stop - first], how.segments)
-            share(lambda i, chunk=chunk: chunk.logits(i, bias), len(how.segments))  # type: ignore[misc]
+            logits = z[: stretch.stop - first]
+            products.begin(_ready(x[these], dtype))
+            share(lambda i, logits=logits: chunk.logits(i, logits), len(how.segments))  # type: ignore[misc]
             given = target[these] if target.ndim == 1 else target[these].astype(np.float64, copy=False)
             weight = None if scale is None else scale[these]
-            values[these], _ = dispatch.cross_entropy(chunk.z, given, options, weight, to is not None, chunk.z)
-            if to is None or sums is None:
-                continue
-            share(lambda i, chunk=chunk, first=first: chunk.gradients(i, sums[i], to, first == 0), len(how.segments))  # type: ignore[misc]
-            with np.errstate(all="ignore"):
-                to.dx[these] = np.add.reduce(sums[:, : len(chunk.z)], axis=0)
+            values[these], _ = dispatch.cross_entropy(logits, given, options, weight, to is not None, logits)
+            if to is not None:
+                share(lambda i, logits=logits, first=first: chunk.gradients(i, logits, first == 0), len(how.segments))  # type: ignore[misc]
+                to.dx[these] = products.dx()
     return values
 
 
@@ -133,34 +149,27 @@ def _ready(a: Array, dtype: np.dtype[np.floating]) -> Array:
 
 
 class _Chunk(NamedTuple):
-    """Some rows, with the place for their logits, which becomes that of the logits' gradients."""
+    """What is done of a chunk of rows for each segment of classes, block by block."""
 
-    x: Array
+    products: Any
     w: Array
-    z: Array
+    bias: Array | None
     segments: list[list[slice]]
+    to: Gradients | None
 
-    def logits(self, segment: int, bias: Array | None) -> None:
+    def logits(self, segment: int, z: Array) -> None:
         for block in self.segments[segment]:
-            z = self.z[:, block]
-            np.matmul(self.x, _ready(self.w[block], z.dtype).T, out=z)
-            if bias is not None:
-                z += bias[block]
+            bias = None if self.bias is None else _ready(self.bias[block], z.dtype)
+            self.products.logits(segment, _ready(self.w[block], z.dtype), bias, z[:, block])
 
-    def gradients(self, segment: int, sums: Array, to: Gradients, first: bool) -> None:
-        """This segment's part of dx to `sums`, and its classes' part of dw and db."""
-        dx = sums[: len(self.x)]
+    def gradients(self, segment: int, g: Array, first: bool) -> None:
+        """This segment's part of dx, and its classes' part of dW and db."""
+        assert self.to is not None
         for number, block in enumerate(self.segments[segment]):
-            g = self.z[:, block]
-            dw = to.dw[block]
-            if first:
-                np.matmul(g.T, self.x, out=dw)
-            else:
-                dw += g.T @ self.x
-            w = _ready(self.w[block], g.dtype)
-            if number == 0:
-                np.matmul(g, w, out=dx)
-            else:
-                dx += g @ w
-            if to.db is not None:
-                to.db[block] += np.add.reduce(g, axis=0, dtype=np.float64)
+            dw, db = self.to.dw[block], None if self.to.db is None else self.to.db[block]
+            place = dw if dw.flags.carray and dw.dtype == g.dtype else np.empty(dw.shape, g.dtype)
+            self.products.gradients(
+                segment, _ready(self.w[block], g.dtype), g[:, block], place, db, first or place is not dw, number > 0
+            )  # fmt: skip
+            if place is not dw:
+                dw[...] = place if first else dw + place

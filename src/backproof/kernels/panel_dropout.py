@@ -17,7 +17,7 @@ from backproof.kernels.rows import load, splat, store, where_greater, width_of
 @compiled()
 def drop(rate: float, draws: Array, start: int, examples: int, features: int, p: int, u0: int, y: Array, y0: int, s0: int) -> None:
     """Panel p, its values at y0, slopes at s0; draws[start:] by rows, which go to u0 as a panel. Missing examples are dropped."""
-    to_panel(draws, start, examples, features, p, y, u0)
+    to_panel(draws, start, features, examples, features, p, y, u0)
     width = width_of(y)
     limit, zero, scale = splat(y, rounded(y, rate)), splat(y, 0.0), splat(y, rounded(y, 1.0 / (1.0 - rate)))
     for j in range(0, features * width, width):

@@ -43,26 +43,32 @@ def stretch_of(terms: int) -> int:
 def forward_product(
     w: Array, w0: int, outputs: int, inputs: int, x: Array, x0: int, y: Array, y0: int, first: int, last: int
 ) -> None:
-    """y = W x for the panels first <= p < last."""
+    """y = W x for the panels first <= p < last. The rows of W that follow are asked for meanwhile."""
     width, stretch = width_of(x), stretch_of(inputs)
-    for k in range(0, inputs, stretch):
-        terms = min(stretch, inputs - k)
-        for o in range(0, outputs, BLOCK):
-            rows = min(BLOCK, outputs - o)
+    step = (TILE + last - first - 1) // (last - first)
+    for o in range(0, outputs, BLOCK):
+        rows = min(BLOCK, outputs - o)
+        ahead = w0 + (o + rows) * inputs
+        for k in range(0, inputs, stretch):
+            terms = min(stretch, inputs - k)
             for p in range(first, last):
                 rows_times_panel(
                     w, w0 + o * inputs + k, TILE * inputs, inputs, runtime(0), runtime(1), x,
                     x0 + (p * inputs + k) * width, runtime(1), terms, y, y0 + (p * outputs + o) * width, width, rows, k > 0,
+                    w, ahead, step,
                 )  # fmt: skip
+                ahead += (rows + TILE - 1) // TILE * terms * step
 
 
 @compiled()
 def input_product(
-    w: Array, w0: int, outputs: int, inputs: int, dy: Array, dy0: int, dx: Array, dx0: int, first: int, last: int, pack0: int
-) -> None:
-    """dx = W^T dy for the panels first <= p < last. Columns of W are first copied side by side, at `pack0` of dx's array.
+    w: Array, w0: int, outputs: int, inputs: int, dy: Array, dy0: int, dx: Array, dx0: int, first: int, last: int, pack0: int,
+    accumulate: bool,
+) -> None:  # fmt: skip
+    """dx = W^T dy (or dx += W^T dy) for the panels first <= p < last.
 
-    Whole widths are copied, of which the next copy covers what is too much; behind each group of columns there is room for it.
+    Columns of W are first copied side by side, at `pack0` of dx's array. Whole widths are copied, of which the next copy covers
+    what is too much; behind each group of columns there is room for it.
     """
     width, stretch, end = width_of(dy), stretch_of(outputs), w0 + outputs * inputs
     for k in range(0, outputs, stretch):
@@ -87,7 +93,7 @@ def input_product(
                 rows_times_panel(
                     dx, pack0, group, runtime(1), runtime(0), runtime(TILE), dy,
                     dy0 + (p * outputs + k) * width, runtime(1), terms,
-                    dx, dx0 + (p * inputs + i) * width, width, rows, k > 0,
+                    dx, dx0 + (p * inputs + i) * width, width, rows, accumulate or k > 0, dx, pack0, runtime(0),
                 )  # fmt: skip
 
 
@@ -99,7 +105,7 @@ def weight_product(work: Array, d0: int, outputs: int, o: int, rows: int, f0: in
     for i in range(0, inputs, width):
         rows_times_panel(
             work, d0 + o * width, TILE * width, width, outputs * width, runtime(1), work, f0 + i * panels * width, panels, width,
-            work, g0 + i, padded, rows, inputs < 0,
+            work, g0 + i, padded, rows, inputs < 0, work, g0, runtime(0),
         )  # fmt: skip
     if padded != inputs:
         # whole widths at a time, and from the front: what is written beyond a row lies before all that is still to be read
@@ -119,8 +125,8 @@ def row_sum(dy: Array, at: int, step: int, panels: int) -> float:
 
 
 @compiled()
-def to_panel(x: Array, start: int, examples: int, features: int, p: int, out: Array, x0: int) -> None:
-    """Rows of x[start:] (examples, features) to panel p, at x0; missing examples become zeros."""
+def to_panel(x: Array, start: int, row: int, examples: int, features: int, p: int, out: Array, x0: int) -> None:
+    """Rows of x[start:] (examples, features), `row` apart, to panel p, at x0; missing examples become zeros."""
     width = width_of(out)
     half = width // 2
     begin = p * width
@@ -128,12 +134,12 @@ def to_panel(x: Array, start: int, examples: int, features: int, p: int, out: Ar
     whole = features // half * half if count == width else 0
     for j in range(0, whole, half):
         for lane in range(0, width, half):
-            transpose(x, start + (begin + lane) * features + j, features, out, x0 + j * width + lane, width)
+            transpose(x, start + (begin + lane) * row + j, row, out, x0 + j * width + lane, width)
     for j in range(whole, features):
         at = x0 + j * width
         store(out, at, splat(out, 0.0))
         for lane in range(count):
-            put(out, at + lane, get(x, start + (begin + lane) * features + j))
+            put(out, at + lane, get(x, start + (begin + lane) * row + j))
 
 
 @compiled()
@@ -142,7 +148,7 @@ def load_panel(x: Array, examples: int, inputs: int, p: int, out: Array, x0: int
     width = width_of(out)
     begin = p * width
     count = min(width, examples - begin)
-    to_panel(x, runtime(0), examples, inputs, p, out, x0 + p * inputs * width)
+    to_panel(x, runtime(0), inputs, examples, inputs, p, out, x0 + p * inputs * width)
     for n in range(width):
         at, source = f0 + (begin + n) * width, (begin + n) * inputs
         for i in range(0, inputs, width):

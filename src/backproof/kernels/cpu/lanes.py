@@ -259,16 +259,20 @@ def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, la
     return types.void(array, types.intp, row, types.int64, types.int64), codegen
 
 
+def prefetch(builder: Any, place: Any, intent: int = 0, nearness: int = 3) -> None:
+    """Ask for the line at an address, to read from it (0) or to write to it, to be brought to the first cache (3) or the second."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(place, byte), *(ir.Constant(number, n) for n in (intent, nearness, 1))])
+
+
 def _fetching(registers: int, doc: str, intent: int = 0) -> Any:
     def ask(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            start = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+            start = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
             for line in range(0, max(1, registers * vector_bytes()), LINE):
-                at = builder.gep(start, [ir.Constant(number, line)])
-                builder.call(function, [at, *(ir.Constant(number, n) for n in (intent, 3, 1))])
+                prefetch(builder, builder.gep(start, [ir.Constant(ir.IntType(32), line)]), intent)
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
