@@ -15,6 +15,7 @@ import pytest
 from backproof.kernels import cpu, dispatch
 from backproof.kernels.cpu import calls, gradients, values
 from backproof.kernels.reference_losses import Options
+from backproof.kernels.rows import vector_bytes
 
 L = np.longdouble
 FLOATS = [np.float32, np.float64]
@@ -548,6 +549,31 @@ def test_results_that_go_past_the_caches(monkeypatch, n, offset):
         assert np.array_equal(h[some], dispatch.softmax(z[some], 1))
         assert np.array_equal(gradient[some], dispatch.cross_entropy(z[some], labels[some], Options(), scale[some], True)[1])
         assert np.array_equal(product[some], dispatch.softmax_vjp(h[some], z[some], 1))
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+@pytest.mark.parametrize("n", [(1 << 17) - 3, (1 << 17) + 300])
+def test_long_rows_of_every_kind_past_the_caches(n, offset):
+    """Exponentials that are computed twice, where they would not stay in a cache, have the bits of those that are kept."""
+    rng = np.random.default_rng(n)
+    z = rng.standard_normal((values.LARGE // (4 * n) + 2, n), dtype=np.float32)
+    z[2, n // 3 :] = -np.inf  # masked
+    z[5, 77] = 17.0  # likely enough to need a third sum
+    z[6, n - 1] = 17.0
+    z[7] = 0.25
+    z[9, 3] = 60.0  # beyond two words, as the next but one
+    z[11, 5], z[11, 6] = 25.0, -30.0
+    z[13, n - 2] = np.nan
+    z[15] -= 40.0
+    out = np.empty(z.size + offset, dtype=np.float32)[offset:].reshape(z.shape)
+    assert values.goes_past(out, n) == (vector_bytes() == 64)
+    h = dispatch.softmax(z, 1, out).copy()
+    in_place = z.copy()
+    assert np.array_equal(h, dispatch.softmax(in_place, 1, in_place), equal_nan=True)
+    for row in range(len(z)):
+        assert np.array_equal(h[row], dispatch.softmax(z[row : row + 1], 1)[0], equal_nan=True)
+    for row in (0, 2, 5, 6, 15):
+        assert ulps(h[row], exact(z[row])[0], np.float32) <= 0.501
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

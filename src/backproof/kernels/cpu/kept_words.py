@@ -11,11 +11,13 @@ and the words of the row before, as they are loaded, are near the logits where r
 are placed there; results and the following row take turns. With shorter vectors the high words of a register are followed by its
 low words, and what does not fill a register has one more: that is 10 to 20 % faster there.
 """
+# mypy: disable-error-code="import-untyped, no-untyped-call"
 
 from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 from numba.extending import register_jitable
 
@@ -33,6 +35,9 @@ LONG_HIGH, LONG_APART = 1408, 1344  # then
 NEAR = 512  # bytes: a result that lies less behind a long row's logits in their pages takes turns
 ALIGNED = 256  # numbers of a row from which on it is worth a vector more to fill lines
 WORD = 4  # bytes of a number
+# Numbers of a row from which on softmax computes its exponentials twice: kept, they leave the second cache, for a third one that
+# gives a core 29 GB/s on a Granite Rapids, where 256,000 then take 5.6 ms for 6.4. AMD's third caches are several times as fast.
+TWICE = 1 << 17 if not llvm.get_host_cpu_name().startswith("znver") else 1 << 62
 
 
 @register_jitable  # for Python and compiled code

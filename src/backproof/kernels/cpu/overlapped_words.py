@@ -75,14 +75,15 @@ def some_extremes(following: Any, n: int, lanes: int) -> tuple[Any, Any]:
 @compiled(late=True)  # a call takes some 50 instructions each way, for every row
 def three_rows(
     like: Any, n: int, x: Any, begin: int, top: float, least: float, e: Any, fine: bool, alone: bool, following: Any, before: Any,
-    share: float, out: Any, write: bool, in_place: bool, past: bool,
+    share: float, out: Any, write: bool, in_place: bool, past: bool, twice: bool,
 ) -> tuple[float, float, float, float, bool, bool]:  # fmt: skip
     """The sum of x's exponentials but the largest, that one, the following row's `extremes`, whether x fits, and whether two sums
     were too few.
 
     The exponentials go to e, in vectors from number `begin` on; `write`: `before`, those of an earlier row, times share to out;
-    `in_place`: they are where e is, or just behind it. `fine`: the third sum is made on the way. If the others' sum is wanted
-    `alone` it has all its digits, however small it is, or x does not fit.
+    `in_place`: they are where e is, or just behind it. `fine`: the third sum is made on the way. `twice`: the exponentials are
+    not kept, but computed again by `write_again`; e has room for a part of them, and a third sum that is needed is not made later.
+    If the others' sum is wanted `alone` it has all its digits, however small it is, or x does not fit.
     """
     lanes = lanes_of(like) // 2
     tops, bound, nothing = every_half(like, top), every_half(like, top - MASKED), every_half(like, 0.0)
@@ -91,7 +92,7 @@ def three_rows(
     constants = (hold(every_half(like, FIRST)), hold(every_half(like, SECOND)), hold(every_half(like, THIRD)))
     sums = (nothing, nothing, nothing)
     ones, seconds, thirds, times = 0, 0, 0, 0
-    left, whole, low_place = (n - begin) % lanes, (n - begin) // lanes * lanes, apart(like, n)
+    left, whole, low_place = (n - begin) % lanes, (n - begin) // lanes * lanes, apart(like, PART + lanes if twice else n)
     whole_x, whole_e = at(x, begin), at(e, begin)
     row = (whole_x, whole_e, low_place, n - begin - lanes, tops, bound, nothing, shift)
     first, final = 0, 0
@@ -118,6 +119,9 @@ def three_rows(
     state = (begun, reach, high_end, low_end)
     for start in range(0, whole, PART):
         stop = min(start + PART, whole)
+        if twice:
+            whole_e = at(e, begin - start)
+        row = (whole_x, whole_e, low_place, n - begin - lanes, tops, bound, nothing, shift)
         state, sums = part(state, sums, row, ahead, writing, constants, start, stop, lanes, masked, fine, write, past)
         times += (stop - start) // lanes
         if stop == whole and left > 0:
@@ -141,7 +145,7 @@ def three_rows(
     others = added(np.float64(ones), np.float64(seconds), 0.0)
     needed = (others if alone else others + largest) < largest * (n * SURE_BY_TWO)
     if needed:
-        if not fine:
+        if not (fine or twice):
             thirds = third_sum(like, e, n, constants, nothing)
         thirds -= first_bits(units(sums[2], constants[2], 1))
         others = added(np.float64(ones), np.float64(seconds), np.float64(thirds))
@@ -151,3 +155,30 @@ def three_rows(
         others = others_alone(like, e, n, largest, max(others, least_sure))
         fit = others >= least_sure
     return others, largest, next_top, next_least, fit, needed
+
+
+@compiled(late=True)
+def share_at(i: int, row: Any, shares: Any, rests: Any, masked: bool) -> Any:
+    begun, _ = begun_at(i, row[6], row, masked)
+    high, low = powers_in_words(*begun)
+    return times_share(high, low, shares, rests)
+
+
+@compiled()
+def write_again(like: Any, x: Any, n: int, top: float, least: float, share: float, out: Any) -> None:
+    """The exponentials of a row that fits, computed again, times share to `out`, past the caches."""
+    lanes = lanes_of(like) // 2
+    tops, bound, nothing = every_half(like, top), every_half(like, top - MASKED), every_half(like, 0.0)
+    shares, rests = every_half(like, share), every_half(like, share - narrowed(share))
+    masked = least < narrowed(top - MASKED)
+    row = (x, x, 0, 0, tops, bound, nothing, shift_for(tops))
+    begin = first_line(like, out)
+    final = begin + (n - begin) // lanes * lanes - lanes
+    store_lanes(out, 0, share_at(0, row, shares, rests, True), 0, begin)
+    store_lanes(out, n - lanes, share_at(n - lanes, row, shares, rests, True), final + 2 * lanes - n, lanes)
+    if masked:
+        for i in range(begin, final + 1, lanes):
+            store_past(out, i, share_at(i, row, shares, rests, True))
+    else:
+        for i in range(begin, final + 1, lanes):
+            store_past(out, i, share_at(i, row, shares, rests, False))

@@ -14,11 +14,11 @@ from backproof.kernels.compiled import address, by_type, compiled, get, pointer,
 from backproof.kernels.cpu.exponential import log1p
 from backproof.kernels.cpu.fitting import extremes, fits, may_fit
 from backproof.kernels.cpu.in_turn import KEPT, gradient_rows, value_rows
-from backproof.kernels.cpu.kept_words import TOGETHER, first_whole, next_place, one_kept, upper, write_row
+from backproof.kernels.cpu.kept_words import TOGETHER, TWICE, first_whole, next_place, one_kept, upper, write_row
 from backproof.kernels.cpu.lanes import LINE, at, every, first_lane
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.long_rows import write_logs
-from backproof.kernels.cpu.overlapped_words import three_rows
+from backproof.kernels.cpu.overlapped_words import three_rows, write_again
 from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.quotient import label_slope
 from backproof.kernels.cpu.streams import ask_for_ends
@@ -39,6 +39,7 @@ def value_rows_in_two_words(
         value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, first, last, past, work)
         return
     past = past and TOGETHER  # where any place of a row can be loaded
+    twice = past and kind == SOFTMAX and n >= TWICE
     bottom = pointer(address(work) + LINE, like)
     before = upper(like, bottom, n)
     target_before, top, least, share = out, 0.0, 0.0, 0.0
@@ -49,20 +50,26 @@ def value_rows_in_two_words(
         row = at(x, offset_of(r, inner, xo, xi))
         target = at(out, offset_of(r, out_inner, oo, oi))
         begin = first_whole(like, row, n, target, kind == SOFTMAX, past)
-        e, in_place = next_place(like, row, n, begin, bottom, before, waiting, target_before)
+        e, in_place = at(bottom, -begin), False
+        if not twice:
+            e, in_place = next_place(like, row, n, begin, bottom, before, waiting, target_before)
         weight = get(weights, r) if weighted else 1.0
         if not known:
             top, least = extremes(like, row, n)
         known = fit = weight != 0.0 and may_fit(top, least, weight, n)
-        others, largest, here = 0.0, 0.0, top
+        others, largest, here, lowest = 0.0, 0.0, top, least
         if fit:
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
             if past:
                 ask_for_ends(n, target)
-            others, largest, top, least, fit, needed = three_rows(
-                like, n, row, begin, top, least, e, wary > 0, kind != SOFTMAX,
-                following, before, share, target_before, waiting, in_place, past,
-            )  # fmt: skip
+            fine, again, next_top, next_least = wary > 0, True, 0.0, 0.0
+            while again:  # once, unless exponentials that are not kept need a third sum
+                others, largest, next_top, next_least, fit, needed = three_rows(
+                    like, n, row, begin, top, least, e, fine, kind != SOFTMAX,
+                    following, before, share, target_before, waiting, in_place, past, twice,
+                )  # fmt: skip
+                again, fine = twice and needed and not fine, True
+            top, least = next_top, next_least
             wary = WARY if needed else max(wary - 1, 0)
         elif waiting:
             write_row(like, before, n, share, target_before, past)
@@ -73,7 +80,9 @@ def value_rows_in_two_words(
                 r += 1
             value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, start, r, past, work)
             continue
-        if kind == SOFTMAX:
+        if twice:
+            write_again(like, row, n, here, lowest, weight / (others + largest), target)
+        elif kind == SOFTMAX:
             share, waiting, target_before = weight / (others + largest), True, target
             before = e
         elif kind == LOG_SOFTMAX:
@@ -119,7 +128,7 @@ def gradient_rows_in_two_words(
                 ask_for_ends(n, target)
             others, largest, top, least, fit, needed = three_rows(
                 like, n, row, begin, top, least, e, wary > 0, True,
-                following, before, share, target_before, waiting, in_place, past,
+                following, before, share, target_before, waiting, in_place, past, False,
             )  # fmt: skip
             wary = WARY if needed else max(wary - 1, 0)
         elif waiting:
