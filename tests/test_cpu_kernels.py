@@ -561,6 +561,7 @@ def test_long_rows_of_every_kind_past_the_caches(n, offset):
     z[5, 77] = 17.0  # likely enough to need a third sum
     z[6, n - 1] = 17.0
     z[7] = 0.25
+    z[8, 11] = 40.0  # others that two words do not tell
     z[9, 3] = 60.0  # beyond two words, as the next but one
     z[11, 5], z[11, 6] = 25.0, -30.0
     z[13, n - 2] = np.nan
@@ -572,8 +573,13 @@ def test_long_rows_of_every_kind_past_the_caches(n, offset):
     assert np.array_equal(h, dispatch.softmax(in_place, 1, in_place), equal_nan=True)
     for row in range(len(z)):
         assert np.array_equal(h[row], dispatch.softmax(z[row : row + 1], 1)[0], equal_nan=True)
-    for row in (0, 2, 5, 6, 15):
-        assert ulps(h[row], exact(z[row])[0], np.float32) <= 0.501
+    logs, summed = dispatch.log_softmax(z, 1), dispatch.logsumexp(z, 1)
+    for row in (0, 2, 5, 6, 8, 9, 15):
+        probabilities, log_probabilities, log_sum = exact(z[row])
+        assert ulps(h[row], probabilities, np.float32) <= 0.501
+        finite = np.isfinite(z[row])
+        assert ulps(logs[row][finite], log_probabilities[finite], np.float32) <= 0.501
+        assert ulps(summed[row : row + 1], log_sum[None], np.float32) <= 0.501
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -152,8 +152,9 @@ def three_rows(
     fit = misfits(state[1], masked) == 0
     if alone and fit and others < largest * (n * SURE):
         least_sure = largest * (n * SURE_AGAIN)
-        others = others_alone(like, e, n, largest, max(others, least_sure))
-        fit = others >= least_sure
+        if not twice:
+            others = others_alone(like, e, n, largest, max(others, least_sure))
+        fit = others >= least_sure and not twice
     return others, largest, next_top, next_least, fit, needed
 
 

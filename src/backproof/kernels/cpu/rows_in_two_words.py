@@ -39,7 +39,7 @@ def value_rows_in_two_words(
         value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, first, last, past, work)
         return
     past = past and TOGETHER  # where any place of a row can be loaded
-    twice = past and kind == SOFTMAX and n >= TWICE
+    twice = TOGETHER and n >= TWICE and (past or kind != SOFTMAX)
     bottom = pointer(address(work) + LINE, like)
     before = upper(like, bottom, n)
     target_before, top, least, share = out, 0.0, 0.0, 0.0
@@ -80,7 +80,7 @@ def value_rows_in_two_words(
                 r += 1
             value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, start, r, past, work)
             continue
-        if twice:
+        if kind == SOFTMAX and twice:
             write_again(like, row, n, here, lowest, weight / (others + largest), target)
         elif kind == SOFTMAX:
             share, waiting, target_before = weight / (others + largest), True, target
