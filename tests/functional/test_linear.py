@@ -431,6 +431,15 @@ def test_rows_that_do_not_count_may_hold_anything_in_panels(compiled):
         assert (dx[~keep] == 0).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinite_weights_are_no_news_in_panels(compiled):
+    x, w, b, t = problem(**WIDE)
+    w[3, 4], w[200, 4] = np.inf, -np.inf
+    _, dx, dw, _ = F.linear_cross_entropy_and_grad(x, w, t, bias=b)
+    assert not np.isfinite(dx[:, 4]).any()
+    assert dw.shape == w.shape
+
+
 @pytest.mark.parametrize(("sizes", "rows"), [((200, 64, 4000), 96), ((1000, 2000, 1500), 256)])
 def test_compiled_products_need_no_more_than_they_are_given(compiled, sizes, rows):
     x, w, b, t = problem(np.float32, *sizes)

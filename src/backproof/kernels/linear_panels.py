@@ -184,5 +184,6 @@ class Products:
     def dx(self) -> Array:
         """The sum over the segments, (rows, features)."""
         parts = self.works[:, : self.panels * self.width * self.features]
-        whole = np.add.reduce(parts, axis=0).reshape(self.panels, self.features, self.width)
+        with np.errstate(all="ignore"):
+            whole = np.add.reduce(parts, axis=0).reshape(self.panels, self.features, self.width)
         return whole.transpose(0, 2, 1).reshape(-1, self.features)[: self.rows]
