@@ -339,16 +339,18 @@ def test_whichever_thread_asks_the_blas_keeps_to_one_and_gets_its_threads_back()
 WIDE = {"n": 75, "d": 45, "c": 333}  # panels, blocks of classes and vectors of features that are not full
 
 
+def cut(n, d, c, dtype, max_bytes=None):
+    return linear_entropy.cut(n, c, d, np.dtype(dtype), True, False, max_bytes)
+
+
 def products_of(n, d, c, dtype, max_bytes=None):
-    return linear_entropy.cut(n, c, d, np.dtype(dtype), True, False, max_bytes).products
+    return cut(n, d, c, dtype, max_bytes).products
 
 
 def room_for(rows, d, c, dtype):
     """Bytes for so many rows at a time, by compiled products."""
-    numba_products, item = products_of(96, d, c, dtype), np.dtype(dtype).itemsize
-    parts = min(c // linear_entropy.FEW, linear_entropy.SEGMENTS)
-    block = min(-(-c // parts), max(64, linear_entropy.BLOCK // d))
-    return rows * c * item + numba_products.room(rows, d, block, parts, item, True)
+    how, item = cut(96, d, c, dtype), np.dtype(dtype).itemsize
+    return rows * c * item + how.products.room(rows, d, how.block, len(how.segments), item, True)
 
 
 @pytest.fixture
@@ -432,6 +434,15 @@ def test_rows_that_do_not_count_may_hold_anything_in_panels(compiled):
 
 
 @pytest.mark.filterwarnings("error")
+def test_segments_that_cancel_infinities_warn_no_one(compiled):
+    x, w, b, t = problem(np.float32, **WIDE)
+    x[:, 4], w[3, 4], w[200, 4] = 0.0, 3e38, -3e38  # of the first and the second segment
+    _, dx, _, _ = F.linear_cross_entropy_and_grad(x, w, t, bias=b, sample_weight=np.full(len(x), 1e9), reduction="sum")
+    assert np.isnan(dx[:, 4]).any()
+    assert np.isfinite(dx[:, :4]).all()
+
+
+@pytest.mark.filterwarnings("error")
 def test_infinite_weights_are_no_news_in_panels(compiled):
     x, w, b, t = problem(**WIDE)
     w[3, 4], w[200, 4] = np.inf, -np.inf
@@ -444,7 +455,7 @@ def test_infinite_weights_are_no_news_in_panels(compiled):
 def test_compiled_products_need_no_more_than_they_are_given(compiled, sizes, rows):
     x, w, b, t = problem(np.float32, *sizes)
     room = room_for(rows, sizes[1], sizes[2], np.float32)
-    assert linear_entropy.cut(sizes[0], sizes[2], sizes[1], np.dtype(np.float32), True, False, room).rows == rows
+    assert cut(*sizes, np.float32, room).rows == rows
     F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=room)
     tracemalloc.start()
     results = F.linear_cross_entropy_and_grad(x, w, t, bias=b, max_bytes=room)

@@ -194,7 +194,7 @@ def _suited(z: Array, target: Array, options: Options, scale: Array | None) -> b
 
 def labelled_by_address() -> Callable[..., Any] | None:
     """The compiled cross-entropy with labels that takes addresses; None: there is none to be used."""
-    return _labelled() if _ONLY.get() in (None, TABLE[0].name) else None
+    return _labelled() if _is_compiled() else None
 
 
 @cache
@@ -204,8 +204,13 @@ def _labelled() -> Callable[..., Any] | None:
 
 def compiled_products(dtype: np.dtype[Any]) -> Any:
     """The module of compiled products for linear cross-entropy; None: there is none for this dtype to be used."""
-    usable = dtype.char in "fd" and dtype.isnative and _ONLY.get() in (None, TABLE[0].name)
+    usable = dtype.char in "fd" and dtype.isnative and _is_compiled()
     return _module("backproof.kernels.linear_panels") if usable else None
+
+
+def _is_compiled() -> bool:
+    """Whether the first row of the table may be used."""
+    return _ONLY.get() in (None, TABLE[0].name)
 
 
 def on_a_gpu(function: str, z: Any) -> Callable[..., Any] | None:

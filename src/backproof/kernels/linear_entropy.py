@@ -46,6 +46,7 @@ class Cut(NamedTuple):
     """How rows and classes are cut, and who makes the products."""
 
     rows: int
+    block: int  # classes at most
     segments: list[list[slice]]  # of blocks of classes
     products: Any  # linear_panels or linear_blas
 
@@ -72,7 +73,7 @@ def cut(n: int, classes: int, width: int, dtype: np.dtype[Any], gradient: bool, 
     if panels is not None:
         rows = min(most(panels, panels.panel_width(item)), n)
         if panels.fits(rows, item):
-            return Cut(rows, segments, panels)
+            return Cut(rows, block, segments, panels)
     rows = most(linear_blas, 1)
     if rows < 1 and max_bytes is not None:
         raise ArgumentError(
@@ -80,7 +81,7 @@ def cut(n: int, classes: int, width: int, dtype: np.dtype[Any], gradient: bool, 
             f"received {max_bytes}"
         )
     chunks = -(-n // max(rows, 1))
-    return Cut(max(-(-n // max(chunks, 1)), 1), segments, linear_blas)
+    return Cut(max(-(-n // max(chunks, 1)), 1), block, segments, linear_blas)
 
 
 def entropy_of_linear(
@@ -110,8 +111,7 @@ def entropy_of_linear(
         if to.db is not None:
             to.db[...] = 0
     z = np.empty((min(how.rows, rows), w.shape[0]), dtype)
-    largest = max((block.stop - block.start for blocks in how.segments for block in blocks), default=0)
-    products = how.products.Products(dtype, len(z), x.shape[1], largest, len(how.segments), to is not None)
+    products = how.products.Products(dtype, len(z), x.shape[1], how.block, len(how.segments), to is not None)
     chunk = _Chunk(products, w, bias, how.segments, to)
     alone = len(how.segments) == 1 or z.size * x.shape[1] < WORTH_SHARING
     with nullcontext(blas.alone) if alone else blas.shared() as share:

@@ -123,8 +123,8 @@ def forward_backward(
         inputs, outputs, code = get(table, layer + INPUTS), get(table, layer + OUTPUTS), get(table, before + CODE)
         x0, d0, s0 = get(table, layer + INPUT), get(table, before + DELTA), get(table, before + SLOPE)
         pack0 = get(table, PACK) + member * get(table, PACK_SIZE)
-        dz0, whole = get(table, layer + DELTA), inputs < 0
-        input_product(p, get(table, layer + WEIGHT), outputs, inputs, work, dz0, work, d0, first, last, pack0, whole)
+        dz0, accumulate = get(table, layer + DELTA), inputs < 0
+        input_product(p, get(table, layer + WEIGHT), outputs, inputs, work, dz0, work, d0, first, last, pack0, accumulate)
         for panel in range(first, last):
             at = panel * inputs * width
             multiply_slope(code, get(doubles, number - 1), work, x0 + at, s0 + at if s0 >= 0 else s0, d0 + at, inputs)

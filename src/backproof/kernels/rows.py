@@ -131,18 +131,6 @@ def load_wide(typingctx: Any, array: Any, index: Any, like: Any) -> Any:
 
 
 @intrinsic
-def add_product(typingctx: Any, row: Any, factor: Any, array: Any, index: Any) -> Any:
-    """row + factor * array[index]."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number = builder.load(element(builder, args[2], args[3]))
-        product = builder.fmul(args[1], spread(builder, number, row.vector), flags=FLAGS)
-        return builder.fadd(args[0], product, flags=FLAGS)
-
-    return row(row, row, array, types.intp), codegen
-
-
-@intrinsic
 def store(typingctx: Any, array: Any, index: Any, row: Any) -> Any:
     """Put the row at array[index] and behind, rounded to the array's dtype."""
 

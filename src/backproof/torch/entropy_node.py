@@ -75,14 +75,14 @@ def one_by_one(function: Any, info: Any, in_dims: Any, inputs: Any) -> Any:
 def gives(u: Tensor) -> bool:
     """Whether a gradient may be given away as it is: only where the graph is about to be freed, as a leaf takes it for its own, and
     writes to it."""
-    return not torch.is_grad_enabled() and not graph_is_kept() and _is_one(u)
+    return not torch.is_grad_enabled() and not _graph_is_kept() and _is_one(u)
 
 
 def given(gradient: Tensor, u: Tensor) -> Tensor | None:
     """The gradient times u, which nothing is lost by making of the gradient itself; None: something is."""
     if gives(u):
         return gradient.detach()
-    if u.ndim or torch.is_grad_enabled() or graph_is_kept() or graph.by(gradient, u) is not plain or _moves_along(u):
+    if u.ndim or torch.is_grad_enabled() or _graph_is_kept() or graph.by(gradient, u) is not plain or _moves_along(u):
         return None
     return on_gpu.times(gradient, u)
 
@@ -102,7 +102,7 @@ def _moves_along(u: Tensor) -> bool:
     return getattr(forward_ad, "_current_level", 0) >= 0 and forward_ad.unpack_dual(u).tangent is not None
 
 
-def graph_is_kept() -> bool:
+def _graph_is_kept() -> bool:
     """Whether there may be another backward: retain_graph, as torch knows it; True where torch does not tell."""
     try:
         return bool(torch._C._autograd._get_current_graph_task_keep_graph())
