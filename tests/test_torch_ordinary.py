@@ -208,13 +208,25 @@ def test_a_kept_graph_and_a_gradient_share_no_memory(ways):
         torch.autograd.grad(loss, z)
 
 
-def test_logits_that_have_changed_are_noticed(ways):
+def test_logits_that_have_changed_are_noticed_where_they_are_needed(ways):
+    """The gradient is that of the logits as they were, as torch's is; its derivative would need them."""
     z, t = logits(6, 4).requires_grad_(True), labels(6, 4)
+    (expected,) = torch.autograd.grad(ours.cross_entropy(z, t), z)
     moved = z * 1
-    loss = ways.short(lambda: ours.cross_entropy(moved, t))
+    loss, other = (ways.short(lambda: ours.cross_entropy(moved, t)) for _ in range(2))
     moved.add_(1.0)
+    assert torch.equal(torch.autograd.grad(loss, z)[0], expected)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        loss.backward()
+        torch.autograd.grad(other, z, create_graph=True)
+
+
+def test_the_gradient_is_given_away_without_a_copy(ways, monkeypatch):
+    z, t, made = logits(6, 4).requires_grad_(True), labels(6, 4), []
+    monkeypatch.setattr(torch, "empty_like", lambda *a, like=torch.empty_like, **k: made.append(like(*a, **k)) or made[-1])
+    loss = ways.short(lambda: ours.cross_entropy(z, t))
+    place = made.pop().data_ptr()
+    loss.backward()
+    assert z.grad.data_ptr() == place
 
 
 # --- where it is taken, and where not --------------------------------------------------------------------------------------

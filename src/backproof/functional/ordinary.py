@@ -43,13 +43,13 @@ def cross_entropy(
         or not (out is None or (wanted and _may_take(out, z, target)))
     ):
         return None
-    kernel = dispatch.labelled_by_address()
-    if kernel is None:
+    kernels = dispatch.by_address()
+    if kernels is None:
         return None
     rows, classes = shape
     place = (leases.empty(shape, dtype) if out is None else out) if wanted else None
     mean, added = reduction == "mean", reduction != "none"
-    found = kernel(
+    found = kernels.labelled_by_address(
         z.itemsize, rows, classes, z.ctypes.data, classes, 1, target.ctypes.data, ignored, mean,
         added and rows <= dispatch.FEW, 0 if place is None else place.ctypes.data, SHARED,
     )  # fmt: skip

@@ -106,7 +106,7 @@ def entry(signature: Any, what: str) -> Callable[[F], F]:
     return compile_
 
 
-_addressed: list[Any] = []
+_kept: list[Any] = []  # whose code is called without them
 
 
 def address_taken(signature: Any, function: Callable[..., Any]) -> int:
@@ -117,8 +117,17 @@ def address_taken(signature: Any, function: Callable[..., Any]) -> int:
     made.enable_caching()
     _stamp(made)
     made.compile()
-    _addressed.append(made)  # its address is kept, too
+    _kept.append(made)  # its address is kept, too
     return int(made.address)
+
+
+def called_at_once(dispatcher: Any) -> Callable[..., None]:
+    """The one function that `entry` has compiled, without the dispatcher, which looks at the type of each argument first and takes
+    half of a short call for it: arguments must be what the signature says, or numbers that are as good."""
+    _kept.append(dispatcher)
+    (compiled_function,) = dispatcher.overloads.values()
+    function: Callable[..., None] = compiled_function.entry_point
+    return function
 
 
 def address_of(dispatcher: Any) -> int:

@@ -192,14 +192,10 @@ def _suited(z: Array, target: Array, options: Options, scale: Array | None) -> b
     return target.ndim == 1 and alone and options._replace(class_weight=None, ignore_index=None, label_smoothing=0.0) == Options()
 
 
-def labelled_by_address() -> Callable[..., Any] | None:
-    """The compiled cross-entropy with labels that takes addresses; None: there is none to be used."""
-    return _labelled() if _is_compiled() else None
-
-
-@cache
-def _labelled() -> Callable[..., Any] | None:
-    return getattr(_module(TABLE[0].module), "labelled_by_address", None)
+def by_address() -> Any:
+    """The module whose cross-entropy with labels takes addresses (`few_labelled`, `labelled_by_address`); None: there is none to be
+    used."""
+    return _module(TABLE[0].module) if _is_compiled() else None
 
 
 def compiled_products(dtype: np.dtype[Any]) -> Any:

@@ -73,28 +73,23 @@ def one_by_one(function: Any, info: Any, in_dims: Any, inputs: Any) -> Any:
 
 
 def gives(u: Tensor) -> bool:
-    """Whether a gradient may be given away as it is: only where the graph is about to be freed, as a leaf takes it for its own, and
-    writes to it."""
-    return not torch.is_grad_enabled() and not _graph_is_kept() and _is_one(u)
+    """Whether a gradient may be given away as it is: only where u is known to be one, at no cost, and the graph is about to be
+    freed, as a leaf takes the gradient for its own, and writes to it."""
+    if torch.is_grad_enabled() or u.ndim or not u.is_cpu:
+        return False
+    try:
+        return not _keeps_graph() and u.item() == 1 and not _moves_along(u)
+    except RuntimeError:  # one of many upstream gradients that vmap stands for
+        return False
 
 
 def given(gradient: Tensor, u: Tensor) -> Tensor | None:
     """The gradient times u, which nothing is lost by making of the gradient itself; None: something is."""
     if gives(u):
         return gradient.detach()
-    if u.ndim or torch.is_grad_enabled() or _graph_is_kept() or graph.by(gradient, u) is not plain or _moves_along(u):
+    if u.ndim or torch.is_grad_enabled() or graph_is_kept() or graph.by(gradient, u) is not plain or _moves_along(u):
         return None
     return on_gpu.times(gradient, u)
-
-
-def _is_one(u: Tensor) -> bool:
-    """Whether to multiply with u can be left out: only where it costs nothing to know."""
-    if u.ndim or not u.is_cpu:
-        return False
-    try:
-        return u.item() == 1 and not _moves_along(u)
-    except RuntimeError:  # one of many upstream gradients that vmap stands for
-        return False
 
 
 def _moves_along(u: Tensor) -> bool:
@@ -102,9 +97,12 @@ def _moves_along(u: Tensor) -> bool:
     return getattr(forward_ad, "_current_level", 0) >= 0 and forward_ad.unpack_dual(u).tangent is not None
 
 
-def _graph_is_kept() -> bool:
+_keeps_graph: Any = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
+def graph_is_kept() -> bool:
     """Whether there may be another backward: retain_graph, as torch knows it; True where torch does not tell."""
     try:
-        return bool(torch._C._autograd._get_current_graph_task_keep_graph())
-    except (AttributeError, RuntimeError):
+        return bool(_keeps_graph())
+    except RuntimeError:
         return True

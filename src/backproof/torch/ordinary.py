@@ -7,6 +7,7 @@ too, and differentiates the gradient.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -45,17 +46,26 @@ def _keys_on_a_gpu(device: torch.device) -> frozenset[int]:
 
 
 class CrossEntropy(torch.autograd.Function):
-    """(z, what has been computed) -> loss."""
+    """(z, what has been computed) -> loss.
+
+    The gradient is no saved tensor: nobody else knows it, and it is given away as it is wherever that is possible.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, computed: tuple[Tensor, Tensor, Tensor, tuple[int, str]]) -> Tensor:
-        loss, target, gradient, ctx.options = computed
-        ctx.save_for_backward(z, target, gradient)
+        loss, target, ctx.gradient, ctx.options = computed
+        ctx.save_for_backward(z, target)
         return loss
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None]:
-        z, target, gradient = ctx.saved_tensors
+        gradient: Tensor = ctx.gradient
+        if entropy_node.gives(u) and gradient is not None:
+            ctx.gradient = None
+            return gradient, None
+        z, target = ctx.saved_tensors  # refused where the graph has been freed, and the gradient given away
+        if not entropy_node.graph_is_kept():
+            ctx.gradient = None
         made = entropy_node.given(gradient, u)
         if made is not None:
             return made, None
@@ -105,18 +115,21 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
         or not -dispatch.FARTHEST < ignore_index < dispatch.FARTHEST
     ):
         return None
-    kernel = dispatch.labelled_by_address()
-    if kernel is None:
+    kernels = dispatch.by_address()
+    if kernels is None:
         return None
     wanted = z.requires_grad and torch.is_grad_enabled()
     gradient = torch.empty_like(z, memory_format=torch.contiguous_format) if wanted else None
     out, mean, added = 0 if gradient is None else gradient.data_ptr(), reduction == "mean", reduction != "none"
-    value = kernel(
-        item, rows, classes, source, *z.stride(), labels, ignore_index, mean, added and rows <= dispatch.FEW, out, SHARED
-    )
-    if value is None:
-        return None
-    value = dispatch.reduced(value, mean, added)
+    few, steps = added and rows <= dispatch.FEW, z.stride()
+    value: Any = math.nan
+    if few and rows * classes < SHARED:
+        value = kernels.few_labelled(item, rows, classes, mean)(source, *steps, labels, ignore_index, out)
+    if not 0.0 <= value < _LARGE:
+        value = kernels.labelled_by_address(item, rows, classes, source, *steps, labels, ignore_index, mean, few, out, SHARED)
+        if value is None:
+            return None
+        value = dispatch.reduced(value, mean, added)
     if type(value) is float:
         loss = z.new_full((), value) if value < _LARGE else torch.tensor(value, dtype=z.dtype, device="cpu")
     else:

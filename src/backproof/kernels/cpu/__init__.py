@@ -6,13 +6,14 @@ axis, strides, number of threads and company of other rows; those of softmax, lo
 those of the products, for any order of the row.
 """
 
-from backproof.kernels.cpu.gradients import cross_entropy, labelled_by_address
+from backproof.kernels.cpu.gradients import cross_entropy, few_labelled, labelled_by_address
 from backproof.kernels.cpu.jacobian import log_softmax_vjp, softmax_vjp
 from backproof.kernels.cpu.totals import total
 from backproof.kernels.cpu.values import log_softmax, logsumexp, logsumexp_vjp, softmax
 
 __all__ = [
     "cross_entropy",
+    "few_labelled",
     "labelled_by_address",
     "log_softmax",
     "log_softmax_vjp",

@@ -13,7 +13,7 @@ from numba import types
 
 from backproof.arrays import Array, Shape
 from backproof.kernels import crew, team
-from backproof.kernels.compiled import address_of, entry
+from backproof.kernels.compiled import address_of, called_at_once, entry
 
 WORTH_A_THREAD = 1 << 15  # numbers below which another thread takes longer to be called than to be of use
 EACH = 2
@@ -84,7 +84,7 @@ class Sweep(NamedTuple):
         """All rows of n numbers, by the threads together; each has so many doubles of work space."""
         cuts = stretches(rows, rows * n)
         members = min(threads(), len(cuts) - 1) if len(cuts) > 2 else 1
-        works = [Work(doubles) for _ in range(members)]
+        works = [borrowed(doubles) for _ in range(members)]
         if members == 1:
             self.function(self.like, *arguments, 0, rows, *flags, works[0].address)
         else:
@@ -104,33 +104,39 @@ def sweep(function: Callable[..., Any], letters: str, dtype: np.dtype[Any]) -> S
     """The function compiled for a dtype; `crew.signature` has the letters."""
     what = f"{function.__module__.rpartition('.')[2]}.{function.__name__} of softmax and cross-entropy for {dtype}"
     made = entry(crew.signature(types.float32 if dtype == np.float32 else types.float64, letters), what)(function)
-    return Sweep(dtype.type(0), made, letters, address_of(made))
-
-
-_spare: list[tuple[Array, int]] = []
-SPARE = 1 << 20  # doubles of work that are kept for the next call
+    return Sweep(dtype.type(0), called_at_once(made), letters, address_of(made))
 
 
 class Work:
-    """Work space of one thread: at least so many doubles from `address` on, taken for a moment from what earlier calls left."""
+    """Work space of one thread: at least so many doubles from `address` on."""
 
-    __slots__ = ("address", "array")
+    __slots__ = ("address", "array", "size")
 
     def __init__(self, doubles: int) -> None:
-        try:
-            self.array, self.address = _spare.pop()
-            if self.array.size >= doubles:
-                return
-        except IndexError:
-            pass
         whole = np.empty(doubles + 7)
         skipped = (-whole.ctypes.data & 63) // 8
         self.array = whole[skipped : skipped + doubles]
-        self.address = self.array.ctypes.data  # asked for once: it takes longer than the rest of a short call
+        self.address, self.size = self.array.ctypes.data, doubles  # asked for once: it takes longer than the rest of a short call
 
     def back(self) -> None:
-        if self.array.size <= SPARE and len(_spare) < 64:
-            _spare.append((self.array, self.address))
+        """The next call may have it."""
+        if self.size <= SPARE and len(_spare) < 64:
+            _spare.append(self)
+
+
+_spare: list[Work] = []
+SPARE = 1 << 20  # doubles of work that are kept for the next call
+
+
+def borrowed(doubles: int) -> Work:
+    """Work space for a moment: what an earlier call left, if it is enough."""
+    try:
+        work = _spare.pop()
+        if work.size >= doubles:
+            return work
+    except IndexError:
+        pass
+    return Work(doubles)
 
 
 def stretches(rows: int, numbers: int) -> list[int]:

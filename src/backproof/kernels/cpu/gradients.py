@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -94,6 +95,28 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     sweep.over(len(labels), n, doubles, described, (past, False, False))
 
 
+@lru_cache(maxsize=256)
+def few_labelled(item: int, rows: int, n: int, mean: bool) -> Callable[..., float]:
+    """A function of addresses and strides, as `labelled_by_address` has them, that returns the reduced loss of few rows; WRONG or
+    what is not finite, where that one has to tell more. All that calls have in common is done here: where code has left the first
+    cache, each step of Python's costs as much as some hundred numbers.
+    """
+    sweep, doubles = _swept(item, n)
+    function, like, behind, size = sweep.function, sweep.like, 8 * doubles, doubles + LOSSES + rows + PARTS
+
+    def reduced_loss(source: int, xi: int, xc: int, labels: int, ignored: int, out: int) -> float:
+        work = calls.borrowed(size)
+        place = work.address
+        function(
+            like, source, xi, xc, out, n, 1, labels, 0, 0, ignored, 0, n, place + behind, 0, rows, False, mean, True, place
+        )  # fmt: skip
+        value: float = work.array.item(doubles)
+        work.back()
+        return value
+
+    return reduced_loss
+
+
 def labelled_by_address(
     item: int, rows: int, n: int, source: int, xi: int, xc: int, labels: int, ignored: int, mean: bool, added: bool, out: int,
     shared: int,
@@ -105,18 +128,22 @@ def labelled_by_address(
     with the mean's factor or without, goes to `out`, one row after the other (0: it is not wanted).
     `shared`: the numbers from which on threads are called.
     """
+    alone = rows * n < shared
+    if alone and added:
+        value = few_labelled(item, rows, n, mean)(source, xi, xc, labels, ignored, out)
+        if 0.0 <= value < math.inf:
+            return value
     sweep, doubles = _swept(item, n)
-    work = calls.Work(doubles + LOSSES + rows + PARTS)
-    place, alone = work.address, rows * n < shared
-    answer, described, flags = place + 8 * doubles, (source, xi, xc, out, n, 1, labels), (False, mean, added and alone)
-    sweep.function(sweep.like, *described, 0, 0, ignored, 0, n, answer, 0 if alone else rows, rows, *flags, place)
-    value: float = work.array.item(doubles + VALUE)
-    if alone and added and 0.0 <= value < math.inf:
-        work.back()
-        return value
-    if not alone and value != WRONG:
+    work = calls.borrowed(doubles + LOSSES + rows + PARTS)
+    place = work.address
+    answer, described = place + 8 * doubles, (source, xi, xc, out, n, 1, labels)
+    sweep.function(
+        sweep.like, *described, 0, 0, ignored, 0, n, answer, 0 if alone else rows, rows, False, mean, False, place
+    )  # fmt: skip
+    wrong = work.array[doubles + VALUE] == WRONG
+    if not alone and not wrong:
         weighted = answer + 8 * FACTOR if mean else 0
         sweep.over(rows, n, doubles, (*described, weighted, 0, ignored, answer + 8 * LOSSES, n, 0), (False, False, False))
     found = work.array[doubles : doubles + LOSSES + rows].copy()
     work.back()
-    return None if value == WRONG else (int(found[COUNTED]), found[LOSSES:])
+    return None if wrong else (int(found[COUNTED]), found[LOSSES:])
