@@ -7,6 +7,7 @@ from typing import Any
 
 from backproof._errors import ShapeError
 from backproof.arrays import Array
+from backproof.functional import ordinary
 from backproof.functional.arguments import (
     destination,
     floats,
@@ -23,8 +24,12 @@ from backproof.kernels import dispatch, reference
 Axis = int | tuple[int, ...] | None
 
 
-def _along(function: Callable[..., Array], names: tuple[str, ...], values: tuple[object, ...], axis: object, out: object) -> Any:
-    """`function(*arrays, axis, out)` of arrays of one shape, to a result of that shape."""
+def _along(kernel: str, names: tuple[str, ...], values: tuple[object, ...], axis: object, out: object) -> Any:
+    """The kernel of arrays of one shape along `axis`, to a result of that shape."""
+    short = ordinary.along(kernel, values, axis, out)
+    if short is not None:
+        return short
+    function: Callable[..., Array] = getattr(dispatch, kernel)
     guest = floats(values[0], names[0])
     arrays = (guest.array, *(floats_alike(v, guest.array, n) for v, n in zip(values[1:], names[1:], strict=True)))
     shape = tuple(guest.array.shape)
@@ -56,7 +61,7 @@ def softmax(z: Any, *, axis: Axis = -1, out: Any = None) -> Any:
     >>> softmax(np.array([[0.0, -np.inf], [-np.inf, -np.inf]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
-    return _along(dispatch.softmax, ("z",), (z,), axis, out)
+    return _along("softmax", ("z",), (z,), axis, out)
 
 
 def softmax_vjp(h: Any, upstream: Any, *, axis: Axis = -1, out: Any = None) -> Any:
@@ -71,7 +76,7 @@ def softmax_vjp(h: Any, upstream: Any, *, axis: Axis = -1, out: Any = None) -> A
     >>> softmax_vjp(np.array([0.125, 0.25, 0.625]), np.array([1.0, 0.0, 0.0])).tolist()     # a row of J
     [0.109375, -0.03125, -0.078125]
     """
-    return _along(dispatch.softmax_vjp, ("h", "upstream"), (h, upstream), axis, out)
+    return _along("softmax_vjp", ("h", "upstream"), (h, upstream), axis, out)
 
 
 def softmax_jvp(h: Any, tangent: Any, *, axis: Axis = -1, out: Any = None) -> Any:
@@ -84,7 +89,7 @@ def softmax_jvp(h: Any, tangent: Any, *, axis: Axis = -1, out: Any = None) -> An
     >>> softmax_jvp(np.array([0.5, 0.5]), np.array([1e8 + 1.0, 1e8])).tolist()
     [0.25, -0.25]
     """
-    return _along(dispatch.softmax_vjp, ("h", "tangent"), (h, tangent), axis, out)
+    return _along("softmax_vjp", ("h", "tangent"), (h, tangent), axis, out)
 
 
 def softmax_jacobian(h: Any) -> Any:
@@ -114,7 +119,7 @@ def log_softmax(z: Any, *, axis: Axis = -1, out: Any = None) -> Any:
     >>> log_softmax(np.array([50.0, 0.0])).tolist()
     [-1.9287498479639178e-22, -50.0]
     """
-    return _along(dispatch.log_softmax, ("z",), (z,), axis, out)
+    return _along("log_softmax", ("z",), (z,), axis, out)
 
 
 def log_softmax_vjp(log_h: Any, upstream: Any, *, axis: Axis = -1, out: Any = None) -> Any:
@@ -130,7 +135,7 @@ def log_softmax_vjp(log_h: Any, upstream: Any, *, axis: Axis = -1, out: Any = No
     >>> log_softmax_vjp(log_softmax(np.array([50.0, 0.0])), np.array([-1.0, 0.0])).tolist()
     [-1.9287498479639178e-22, 1.9287498479639178e-22]
     """
-    return _along(dispatch.log_softmax_vjp, ("log_h", "upstream"), (log_h, upstream), axis, out)
+    return _along("log_softmax_vjp", ("log_h", "upstream"), (log_h, upstream), axis, out)
 
 
 def logsumexp(z: Any, *, axis: Axis = -1) -> Any:

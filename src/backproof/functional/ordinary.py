@@ -1,4 +1,4 @@
-"""Cross-entropy of ordinary arrays: what needs no conversion goes to the compiled kernel by its address, with the same bits.
+"""Ordinary arrays: what needs no conversion goes to the compiled kernel by its address, with the same bits.
 
 The general way looks at everything that an array may be, which takes longer than the arithmetic of some hundred thousand numbers.
 """
@@ -58,6 +58,39 @@ def cross_entropy(
     loss = dispatch.reduced(found, mean, added)
     with np.errstate(over="ignore"):
         return (dtype.type(loss) if added else loss.astype(dtype)), place
+
+
+def along(kernel: str, arrays: tuple[Any, ...], axis: object, out: Any) -> Array | None:
+    """The kernel of arrays of one shape along `axis`; None: not ordinary, or in error.
+
+    Ordinary are arrays in single or double precision without gaps, and their last axis; `out` is one like them, which shares no
+    memory with them but may be the first.
+    """
+    first = arrays[0]
+    if type(first) is not np.ndarray or not first.size or type(axis) is not int:
+        return None
+    dtype, shape = first.dtype, first.shape
+    if (dtype is not FLOAT32 and dtype is not FLOAT64) or not shape or (axis != -1 and axis != len(shape) - 1):
+        return None
+    for array in arrays if out is None else (*arrays, out):
+        if type(array) is not np.ndarray or array.dtype is not dtype or array.shape != shape or not _is_plain(array):
+            return None
+    if out is not None and not (
+        out.flags.writeable
+        and (out is first or not np.may_share_memory(out, first))
+        and not any(np.may_share_memory(out, array) for array in arrays[1:])
+    ):
+        return None
+    kernels = dispatch.by_address()
+    if kernels is None:
+        return None
+    place = leases.empty(shape, dtype) if out is None else out
+    addresses = [array.ctypes.data for array in arrays]
+    n = shape[-1]
+    to = addresses[0] if place is first else place.ctypes.data
+    kernels.BY_ADDRESS[kernel](dtype.itemsize, first.size // n, n)(to, *addresses)
+    made: Array = place
+    return made
 
 
 def _is_plain(array: Array) -> bool:

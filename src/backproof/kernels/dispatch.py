@@ -193,8 +193,7 @@ def _suited(z: Array, target: Array, options: Options, scale: Array | None) -> b
 
 
 def by_address() -> Any:
-    """The module whose cross-entropy with labels takes addresses (`few_labelled`, `labelled_by_address`); None: there is none to be
-    used."""
+    """The module that has functions of addresses (`BY_ADDRESS`, `few_labelled`, `labelled_by_address`); None: none may be used."""
     return _module(TABLE[0].module) if _is_compiled() else None
 
 

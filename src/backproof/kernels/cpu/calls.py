@@ -15,8 +15,8 @@ from backproof.arrays import Array, Shape
 from backproof.kernels import crew, team
 from backproof.kernels.compiled import address_of, called_at_once, entry
 
-WORTH_A_THREAD = 1 << 15  # numbers below which another thread takes longer to be called than to be of use
-EACH = 2
+SHARED = 1 << 17  # numbers from which on another thread is of more use than its call takes
+EACH, LEAST = 2, 1 << 15  # parts for each thread, and the numbers of one
 PANEL = 64  # rows; a multiple of what stands side by side in vectors of any length
 LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -82,14 +82,16 @@ class Sweep(NamedTuple):
 
     def over(self, rows: int, n: int, doubles: int, arguments: tuple[Any, ...], flags: tuple[bool, ...] = ()) -> None:
         """All rows of n numbers, by the threads together; each has so many doubles of work space."""
-        cuts = stretches(rows, rows * n)
-        members = min(threads(), len(cuts) - 1) if len(cuts) > 2 else 1
-        works = [borrowed(doubles) for _ in range(members)]
+        members = threads() if rows > 1 and rows * n >= SHARED else 1  # to count them takes as long as a short call
         if members == 1:
-            self.function(self.like, *arguments, 0, rows, *flags, works[0].address)
-        else:
-            taking = crew.taking(np.dtype(type(self.like)), self.letters)
-            crew.share(self.address, taking, [*map(_bits, arguments), *map(int, flags)], cuts, [work.address for work in works])
+            work = borrowed(doubles)
+            self.function(self.like, *arguments, 0, rows, *flags, work.address)
+            work.back()
+            return
+        cuts = stretches(rows, rows * n, members)
+        works = [borrowed(doubles) for _ in range(min(members, len(cuts) - 1))]
+        taking = crew.taking(np.dtype(type(self.like)), self.letters)
+        crew.share(self.address, taking, [*map(_bits, arguments), *map(int, flags)], cuts, [work.address for work in works])
         for work in works:
             work.back()
 
@@ -139,11 +141,9 @@ def borrowed(doubles: int) -> Work:
     return Work(doubles)
 
 
-def stretches(rows: int, numbers: int) -> list[int]:
+def stretches(rows: int, numbers: int, members: int) -> list[int]:
     """Where the rows are cut: some parts for each thread if there is enough to do; those of many short rows hold whole panels."""
-    if numbers < 2 * WORTH_A_THREAD:  # to count the threads takes as long as a short call
-        return [0, rows]
-    most = EACH * threads()
+    most = EACH * members
     whole = PANEL if rows >= PANEL * most else 1
-    parts = max(1, min(rows // whole, most, numbers // WORTH_A_THREAD))
+    parts = max(1, min(rows // whole, most, numbers // LEAST))
     return [*(rows * i // parts // whole * whole for i in range(parts)), rows]

@@ -88,7 +88,7 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     sweep, doubles = _swept(item, n)
     source, (xi, xc) = x.ctypes.data, x.strides
     out, oi, oc = (0, 0, 0) if to is None else (to.ctypes.data, *to.strides)
-    past = to is not None and source != out and goes_past(to, n)
+    past = to is not None and source != out and goes_past(item, to.size, n)
     given, filled = labels.ctypes.data, losses.ctypes.data
     weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
     described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n, 0

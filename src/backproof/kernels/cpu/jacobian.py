@@ -6,6 +6,8 @@ short_rows.py have the formulas.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,6 +84,32 @@ def log_softmax_vjp(log_h: Array, u: Array, axis: int, out: Array) -> None:
     _product(LOG_SOFTMAX, log_h, u, axis, out)
 
 
+@lru_cache(maxsize=256)
+def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
+    """For rows of n numbers of so many bytes: the compiled function, and the doubles of work."""
+    dtype, width = np.dtype(np.float32 if item == 4 else np.float64), panel_width(item)
+    many = max(1, min(width, COPY // n))
+    return calls.sweep(rows, "i" * 15 + "flbbw", dtype), room_of(width) + 2 * max(many * n, SHORT * width)
+
+
+def _reach(kind: int, item: int, numbers: int, n: int) -> tuple[bool, bool]:
+    """Whether so many numbers, n a row, come from memory, and whether their result may go past the caches."""
+    far = item * numbers >= LARGE
+    return far, far and kind == SOFTMAX and n >= PAST
+
+
+@lru_cache(maxsize=256)
+def product_by_address(kind: int, item: int, number: int, n: int) -> Callable[[int, int, int], None]:
+    """A function (out, h, u) of the addresses of rows without gaps. What calls of a shape share is settled."""
+    sweep, doubles = _swept(item, n)
+    far, past = _reach(kind, item, number * n, n)
+
+    def fill(out: int, h: int, u: int) -> None:
+        sweep.over(number, n, doubles, (kind, h, 0, n, 1, u, 0, n, 1, out, 0, n, 1, number, n), (far, past and out != h))
+
+    return fill
+
+
 def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     if h.size == 0:
         return
@@ -91,13 +119,11 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
         out[...] = made
         return
     x, s, to = calls.plain(h), calls.plain(u), calls.plain(out)
-    n, item, width = x.shape[axis], x.itemsize, panel_width(x.itemsize)
+    n, item = x.shape[axis], x.itemsize
     view = calls.rows_of(axis, x, s, to)
-    far = to.nbytes >= LARGE
-    past = far and kind == SOFTMAX and n >= PAST and not any(np.may_share_memory(to, a) for a in (x, s))
-    sweep, steps = calls.sweep(rows, "i" * 15 + "flbbw", x.dtype), [a.strides[axis] // item for a in (x, s, to)]
-    many = max(1, min(width, COPY // n))
-    doubles = room_of(width) + 2 * max(many * n, SHORT * width)
+    far, past = _reach(kind, item, to.size, n)
+    past = past and not any(np.may_share_memory(to, a) for a in (x, s))
+    (sweep, doubles), steps = _swept(item, n), [a.strides[axis] // item for a in (x, s, to)]
     begins = x.ctypes.data, s.ctypes.data, to.ctypes.data
     for start in view.starts:
         described = [

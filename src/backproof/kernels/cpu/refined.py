@@ -60,7 +60,8 @@ def refined(rows: Array, near: Array) -> tuple[Array, Array]:
     value, certain = np.empty_like(near), np.empty(near.shape, dtype=np.bool_)
     rows, near, function = np.ascontiguousarray(rows, np.float64), np.ascontiguousarray(near, np.float64), _compiled()
 
-    cuts = calls.stretches(rows.shape[0], rows.size)
+    members = calls.threads()
+    cuts = calls.stretches(rows.shape[0], rows.size, members)
     parts = len(cuts) - 1
-    team.share(lambda i: function(rows, near, value, certain, cuts[i], cuts[i + 1]), parts, min(calls.threads(), parts))
+    team.share(lambda i: function(rows, near, value, certain, cuts[i], cuts[i + 1]), parts, min(members, parts))
     return value, certain

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 
 from backproof.arrays import Array
@@ -44,12 +47,32 @@ def logsumexp(z: Array, axis: int) -> Array:
     return out
 
 
-def goes_past(out: Array, n: int) -> bool:
-    """Whether a result goes past the caches: where it is large, and made so fast (long vectors) that memory is what it waits for.
+def goes_past(item: int, numbers: int, n: int) -> bool:
+    """Whether a result of so many numbers of `item` bytes, n a row, goes past the caches: where it is large, and made so fast (long
+    vectors) that memory is what it waits for.
 
     With vectors of 256 bits the exponentials are, and past the caches softmax took 5 % longer, in double precision up to 40.
     """
-    return vector_bytes() == 64 and out.itemsize == 4 and out.nbytes >= LARGE and n >= LONG
+    return vector_bytes() == 64 and item == 4 and item * numbers >= LARGE and n >= LONG
+
+
+@lru_cache(maxsize=256)
+def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
+    """For rows of n numbers of so many bytes: the compiled function, and the doubles of work."""
+    dtype = np.dtype(np.float32 if item == 4 else np.float64)
+    return calls.sweep(sweeps.values, "iiiiiiiiiiiiflbw", dtype), sweeps.work_size(n, panel_width(item))
+
+
+@lru_cache(maxsize=256)
+def values_by_address(kind: int, item: int, rows: int, n: int) -> Callable[[int, int], None]:
+    """A function (out, z) of the addresses of rows without gaps: softmax or log-softmax. What calls of a shape share is settled."""
+    sweep, doubles = _swept(item, n)
+    large = kind == SOFTMAX and goes_past(item, rows * n, n)
+
+    def fill(out: int, z: int) -> None:
+        sweep.over(rows, n, doubles, (kind, z, 0, n, 1, out, 0, n, 1, 0, rows, n), (large and out != z,))
+
+    return fill
 
 
 def _values(kind: int, z: Array, axis: int, out: Array, weights: Array | None = None) -> None:
@@ -68,10 +91,10 @@ def _values(kind: int, z: Array, axis: int, out: Array, weights: Array | None = 
     rows = calls.rows_of(axis, x) if kind == LOGSUMEXP else calls.rows_of(axis, x, to)
     begin = x.ctypes.data  # asked for once: it takes as long as a hundred numbers
     end = begin if to is x else to.ctypes.data
-    past = kind == SOFTMAX and begin != end and goes_past(to, n)
+    past = kind == SOFTMAX and begin != end and goes_past(item, to.size, n)
     xc = x.strides[axis] // item
     oo, oi, oc = (0, 0, 0) if kind == LOGSUMEXP else (rows.outer_steps[1], rows.inner_steps[1], to.strides[axis] // item)
-    sweep, doubles = calls.sweep(sweeps.values, "iiiiiiiiiiiiflbw", x.dtype), sweeps.work_size(n, panel_width(item))
+    sweep, doubles = _swept(item, n)
     outer, inner = rows.outer_steps[0], rows.inner_steps[0]
     for number, start in enumerate(rows.starts):
         source = begin + start[0]
