@@ -92,17 +92,17 @@ def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
     return calls.sweep(rows, "i" * 15 + "flbbw", dtype), room_of(width) + 2 * max(many * n, SHORT * width)
 
 
-def _reach(kind: int, item: int, numbers: int, n: int) -> tuple[bool, bool]:
+def _reach(item: int, numbers: int, n: int) -> tuple[bool, bool]:
     """Whether so many numbers, n a row, come from memory, and whether their result may go past the caches."""
     far = item * numbers >= LARGE
-    return far, far and kind == SOFTMAX and n >= PAST
+    return far, far and item == 4 and n >= PAST
 
 
 @lru_cache(maxsize=256)
 def product_by_address(kind: int, item: int, number: int, n: int) -> Callable[[int, int, int], None]:
     """A function (out, h, u) of the addresses of rows without gaps. What calls of a shape share is settled."""
     sweep, doubles = _swept(item, n)
-    far, past = _reach(kind, item, number * n, n)
+    far, past = _reach(item, number * n, n)
 
     def fill(out: int, h: int, u: int) -> None:
         sweep.over(number, n, doubles, (kind, h, 0, n, 1, u, 0, n, 1, out, 0, n, 1, number, n), (far, past and out != h))
@@ -121,7 +121,7 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     x, s, to = calls.plain(h), calls.plain(u), calls.plain(out)
     n, item = x.shape[axis], x.itemsize
     view = calls.rows_of(axis, x, s, to)
-    far, past = _reach(kind, item, to.size, n)
+    far, past = _reach(item, to.size, n)
     past = past and not any(np.may_share_memory(to, a) for a in (x, s))
     (sweep, doubles), steps = _swept(item, n), [a.strides[axis] // item for a in (x, s, to)]
     begins = x.ctypes.data, s.ctypes.data, to.ctypes.data

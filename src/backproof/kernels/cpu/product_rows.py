@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from backproof.kernels.compiled import compiled, get, put
-from backproof.kernels.cpu.exponential import exponentials
 from backproof.kernels.cpu.integers import fixed_points
 from backproof.kernels.cpu.lanes import (
     at,
@@ -25,18 +24,17 @@ from backproof.kernels.cpu.lanes import (
     is_double,
     lanes_of,
     larger,
-    last_lanes,
     two_largest,
 )
 from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.short_rows import panel
 from backproof.kernels.cpu.signed_sum import HUGE, signed_sum, term
+from backproof.kernels.cpu.single_log_row import NEARLY_HALF, log_softmax_rows_in_single, slopes, summed
 from backproof.kernels.cpu.single_row import softmax_rows_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
 SOFTMAX, LOG_SOFTMAX = range(2)
 ROOM = 8  # rows of doubles, beside one for each row of a panel, that a panel's work may take
-NEARLY_HALF = -0.69  # the logarithm of a probability of a little more than 1/2
 
 
 @compiled()
@@ -60,28 +58,6 @@ def largest_pair(like: Any, h: Any, u: Any, n: int) -> tuple[float, float]:
 
 
 @compiled()
-def summed(sums: Any, rests: Any, row: Any) -> Any:
-    """One row more, with what rounding takes from the sums (Knuth's TwoSum)."""
-    new = sums + row
-    back = new - sums
-    return new, rests + ((sums - (new - back)) + (row - back))
-
-
-@compiled()
-def whole_sum(sums: Any, rests: Any, lanes: int, work: Any) -> tuple[float, float]:
-    """All lanes together, and the rest."""
-    store(work, 0, sums)
-    store(work, lanes, rests)
-    new, rest = 0.0, 0.0
-    for i in range(lanes):
-        term, old = get(work, i), new
-        new = old + term
-        back = new - old
-        rest += ((old - (new - back)) + (term - back)) + get(work, lanes + i)
-    return new, rest
-
-
-@compiled()
 def softmax_row_in_double(like: Any, h: Any, u: Any, n: int, out: Any) -> None:
     width = lanes_of(like)
     _, at_top = largest_pair(like, h, u, n)
@@ -96,33 +72,24 @@ def softmax_row_in_double(like: Any, h: Any, u: Any, n: int, out: Any) -> None:
 
 
 @compiled()
-def log_softmax_row(like: Any, log_h: Any, u: Any, n: int, out: Any, work: Any) -> None:
+def log_softmax_row_in_double(like: Any, log_h: Any, u: Any, n: int, out: Any) -> None:
     width = lanes_of(like)
     top, at_top = largest_pair(like, log_h, u, n)
     if top == -np.inf:  # wholly masked
         for i in range(n):
             put(out, i, 0.0)
         return
-    zero = every(like, 0.0)
-    if is_double(like):
-        whole, rest = signed_sum(like, u, u, n, False, 0.0)
-    else:
-        sums, rests = zero, zero
-        for i in range(0, n - width + 1, width):
-            sums, rests = summed(sums, rests, wide(load(u, i)))
-        if n % width:
-            sums, rests = summed(sums, rests, last_lanes(wide(load(u, n - width)), n % width, zero))
-        whole, rest = whole_sum(sums, rests, width, work)
+    whole, rest = signed_sum(like, u, u, n, False, 0.0)
     k, at_k = -1, 0.0
     if top > NEARLY_HALF:  # there u_k - h_k S would cancel
         k = 0
         while get(log_h, k) != top:
             k += 1
         at_k = -((whole - at_top) + rest) - (whole + rest) * math.expm1(top)
-    share = every(like, -(whole + rest))
-    last = wide(load(u, n - width)) + exponentials(like, wide(load(log_h, n - width)), zero) * share
+    shares = every(like, -(whole + rest))
+    last = slopes(like, log_h, u, n - width, shares)
     for i in range(0, n - width + 1, width):
-        store(out, i, wide(load(u, i)) + exponentials(like, wide(load(log_h, i)), zero) * share)
+        store(out, i, slopes(like, log_h, u, i, shares))
     store(out, n - width, last)
     if k >= 0:
         put(out, k, at_k)
@@ -134,8 +101,11 @@ def product_rows(
     first: int, last: int, far: bool, past: bool, work: Any,
 ) -> None:  # fmt: skip
     """The rows first to last - 1, whose classes lie next to each other."""
-    if kind == SOFTMAX and not is_double(like):
-        softmax_rows_in_single(like, h, ho, hi, u, uo, ui, out, oo, oi, inner, n, first, last, far, past, work)
+    if not is_double(like):
+        if kind == SOFTMAX:
+            softmax_rows_in_single(like, h, ho, hi, u, uo, ui, out, oo, oi, inner, n, first, last, far, past, work)
+        else:
+            log_softmax_rows_in_single(like, h, ho, hi, u, uo, ui, out, oo, oi, inner, n, first, last, far, past, work)
         return
     for r in range(first, last):
         row, other, to = (
@@ -144,7 +114,7 @@ def product_rows(
         if kind == SOFTMAX:
             softmax_row_in_double(like, row, other, n, to)
         else:
-            log_softmax_row(like, row, other, n, to, work)
+            log_softmax_row_in_double(like, row, other, n, to)
 
 
 @compiled()
@@ -201,7 +171,7 @@ def log_softmax_panel(like: Any, log_h: Any, u: Any, n: int, work: Any) -> None:
             put(work, width + lane, np.float64(k))
     for c in range(n):
         place = c * width
-        store(u, place, wide(load(u, place)) + exponentials(like, wide(load(log_h, place)), nothing) * share)
+        store(u, place, slopes(like, log_h, u, place, share))
     for lane in range(width):
         if get(work, lane) > NEARLY_HALF:
             k = int(get(work, width + lane))

@@ -71,6 +71,20 @@ def narrowed(typingctx: Any, number: Any) -> Any:
 
 
 @compiled()
+def put_ends(like: Any, out: Any, edge: Any, n: int, begin: int, final: int, past: bool) -> None:
+    """What whole vectors have left of a row: its end, which is the second vector at `edge`, or if they went `past` the caches, what
+    comes before the place `begin` too, which is in the first; the last of them is at `final`."""
+    width = lanes_of(like)
+    if past:
+        for i in range(begin):
+            put(out, i, get(edge, i))
+        for i in range(final + width, n):
+            put(out, i, get(edge, width + i - (n - width)))
+    else:
+        store(out, n - width, load(edge, width))
+
+
+@compiled()
 def two_rows(
     like: Any, n: int, h: Any, u: Any, centre: float, read: bool, far: bool,
     h_before: Any, u_before: Any, base: float, first: float, rest: float, out: Any, write: bool, past: bool, work: Any,
@@ -111,13 +125,7 @@ def two_rows(
             else:
                 store(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
     if write:
-        if past:
-            for i in range(begin):
-                put(out, i, get(edge, i))
-            for i in range(final + width, n):
-                put(out, i, get(edge, width + i - (n - width)))
-        else:
-            store(out, n - width, load(edge, width))
+        put_ends(like, out, edge, n, begin, final, past)
     if not read:
         return 0.0, 0.0, 0.0
     if n % width:
