@@ -535,7 +535,7 @@ def test_thread_limits_of_the_environment(monkeypatch):
 def test_results_that_go_past_the_caches(monkeypatch, n, offset):
     """Large results are written otherwise than small ones, from the first line of the cache on: the numbers are the same."""
     for module in (values, gradients):  # on any processor
-        monkeypatch.setattr(module, "goes_past", lambda item, numbers, n: item * numbers >= values.LARGE)
+        monkeypatch.setattr(module, "goes_past", lambda item, numbers, n, *_: item * numbers >= values.LARGE)
     rng = np.random.default_rng(n + offset)
     z = rng.standard_normal((values.LARGE // (4 * n) + 1, n), dtype=np.float32)
     labels = rng.integers(0, n, len(z))
@@ -543,9 +543,13 @@ def test_results_that_go_past_the_caches(monkeypatch, n, offset):
     out = np.empty(z.size + offset, dtype=np.float32)[offset:].reshape(z.shape)
     h = dispatch.softmax(z, 1, out).copy()
     gradient = dispatch.cross_entropy(z, labels, Options(), scale, True, out)[1].copy()
-    product = dispatch.softmax_vjp(h, z, 1, out)
+    logs = dispatch.log_softmax(z, 1, out).copy()
+    product = dispatch.softmax_vjp(h, z, 1, out).copy()
+    of_logs = dispatch.log_softmax_vjp(logs, z, 1, out)
     for start in range(0, len(z), 512):
         some = slice(start, start + 512)
+        assert np.array_equal(logs[some], dispatch.log_softmax(z[some], 1))
+        assert np.array_equal(of_logs[some], dispatch.log_softmax_vjp(logs[some], z[some], 1))
         assert np.array_equal(h[some], dispatch.softmax(z[some], 1))
         assert np.array_equal(gradient[some], dispatch.cross_entropy(z[some], labels[some], Options(), scale[some], True)[1])
         assert np.array_equal(product[some], dispatch.softmax_vjp(h[some], z[some], 1))

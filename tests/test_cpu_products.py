@@ -45,21 +45,50 @@ def test_single_precision_within_four_roundings(classes, offset):
         assert (error <= 2.01 * 2.0**-24 * np.abs(true) + 2.0**-149)[~confident].all()
 
 
-@pytest.mark.parametrize("classes", [16, 17, 33, 100, 1000])
+@pytest.mark.parametrize("classes", [64, 65, 81, 100, 119, 1000])
 @pytest.mark.parametrize("shift", [0, 1, 5, 16])
-def test_past_the_caches_the_bits_are_the_same(classes, shift, monkeypatch):
+@pytest.mark.parametrize("product", [cpu.softmax_vjp, cpu.log_softmax_vjp])
+def test_past_the_caches_the_bits_are_the_same(product, classes, shift, monkeypatch):
     rng = np.random.default_rng(2)
-    h = F.softmax(rng.normal(size=(7, classes)).astype(np.float32))
-    u = rng.normal(size=h.shape).astype(np.float32)
-    expected = vjp(h, u)
+    z = rng.normal(size=(7, classes)).astype(np.float32)
+    z[2, 5] = z[6, 0] = 30.0  # confident
+    first = (F.softmax if product is cpu.softmax_vjp else F.log_softmax)(z)
+    u, expected = rng.normal(size=z.shape).astype(np.float32), np.empty_like(z)
+    product(first, u, 1, expected)
     monkeypatch.setattr(jacobian, "PAST", 1)
     monkeypatch.setattr(jacobian, "LARGE", 1)
-    memory = np.full(h.size + 40, 7.0, np.float32)
-    out = memory[shift : shift + h.size].reshape(h.shape)
-    cpu.softmax_vjp(h, u, 1, out)
+    memory = np.full(z.size + 40, 7.0, np.float32)
+    out = memory[shift : shift + z.size].reshape(z.shape)
+    product(first, u, 1, out)
     np.testing.assert_array_equal(out, expected)
     assert (memory[:shift] == 7).all()
-    assert (memory[shift + h.size :] == 7).all()
+    assert (memory[shift + z.size :] == 7).all()
+
+
+@pytest.mark.parametrize("classes", [64, 100, 1000, 1031, 40_000])
+@pytest.mark.parametrize("kind", ["any", "cancelled", "one hot", "nothing", "large"])
+def test_the_sum_of_an_upstream_has_its_digits(kind, classes):
+    """-h S where u is 0, to half a unit: S has been summed once more where its numbers cancel."""
+    rng = np.random.default_rng(classes)
+    log_h = F.log_softmax(rng.normal(size=(9, classes)).astype(np.float32))
+    u = rng.normal(size=log_h.shape).astype(np.float32)
+    if kind == "cancelled":
+        u *= np.exp2(rng.integers(-20, 21, u.shape)).astype(np.float32)
+        half = rng.permuted(u[:, 6 : 6 + (classes - 8) // 2], axis=1)
+        u[:, 6 + (classes - 8) // 2 :][:, : half.shape[1]] = -half
+        u[:, :3] *= 2.0**-30
+    elif kind == "one hot":
+        u[...] = np.arange(classes) == 7
+    elif kind == "nothing":
+        u[...] = 0.0
+    elif kind == "large":
+        u *= np.exp2(rng.integers(-40, 41, u.shape)).astype(np.float32)
+    u[:, 3:5] = u[:, -1:] = 0.0
+    out = np.empty_like(u)
+    cpu.log_softmax_vjp(log_h, u, 1, out)
+    true = u.astype(L) - np.exp(log_h.astype(L)) * u.astype(L).sum(1, keepdims=True)
+    zero = u == 0
+    assert ulps(out[zero], true[zero], np.float32) <= 0.501
 
 
 @pytest.mark.parametrize("classes", [2, 5, 7, 8, 9, 40, 63, 64, 300, 5000])

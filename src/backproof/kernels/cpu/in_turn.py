@@ -63,7 +63,7 @@ def value_rows(
             waiting, row_before, top_before, target_before = True, row, here, target
             e, before = before, e
         elif kind == LOG_SOFTMAX:
-            write_logs(like, row, n, here, s, target)
+            write_logs(like, row, n, here, s, target, past)
         elif is_double(like):
             put(target, 0, rounded_sum(here, s, s_low))
         else:

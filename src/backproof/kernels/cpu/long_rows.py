@@ -20,15 +20,19 @@ from backproof.kernels.cpu.exponential import exponentials, log1p
 from backproof.kernels.cpu.lanes import (
     every,
     every_narrow,
+    first_lane,
     is_double,
     lanes_of,
     larger,
     last_lanes,
     smaller,
+    store_lanes,
     store_past,
     two_largest,
 )
 from backproof.kernels.cpu.quotient import scaled
+from backproof.kernels.cpu.registers import every_half, load_half, same_in
+from backproof.kernels.cpu.single_row import narrow
 from backproof.kernels.cpu.streams import first_line
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
 
@@ -108,10 +112,29 @@ def logs(like: Any, x: Any, tops: Any, log_sum: Any) -> Any:
 
 
 @compiled()
-def write_logs(like: Any, x: Any, n: int, top: float, s: float, out: Any) -> None:
+def write_logs(like: Any, x: Any, n: int, top: float, s: float, out: Any, past: bool) -> None:
+    """log-softmax to `out`, which may be x; `past`: past the caches."""
     width = lanes_of(like)
     tops, log_sum = every(like, top), log1p(like, every(like, s))
+    if past:
+        write_logs_past(like, x, n, top, first_lane(log_sum), out)
+        return
     last = logs(like, wide(load(x, n - width)), tops, log_sum)
     for i in range(0, n - width + 1, width):
         store(out, i, logs(like, wide(load(x, i)), tops, log_sum))
     store(out, n - width, last)
+
+
+@compiled()
+def write_logs_past(like: Any, x: Any, n: int, top: float, log_sum: float, out: Any) -> None:
+    """A line at a time; what lies in lines that the row fills in part goes to the caches."""
+    lanes = lanes_of(like) // 2
+    nothing = wide(every_half(like, 0.0))
+    tops, log_sums = same_in(nothing, top), same_in(nothing, log_sum)
+    last = logs(like, wide(load_half(x, n - lanes)), tops, log_sums)
+    begin = first_line(like, out)
+    final = begin + (n - begin) // lanes * lanes - lanes
+    store_lanes(out, 0, narrow(like, logs(like, wide(load_half(x, 0)), tops, log_sums)), 0, begin)
+    for i in range(begin, final + 1, lanes):
+        store_past(out, i, logs(like, wide(load_half(x, i)), tops, log_sums))
+    store_lanes(out, n - lanes, narrow(like, last), final + 2 * lanes - n, lanes)

@@ -38,7 +38,7 @@ def value_rows_in_two_words(
     if n > KEPT:
         value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, first, last, past, work)
         return
-    past = past and TOGETHER  # where any place of a row can be loaded
+    logs_past, past = past, past and TOGETHER and kind == SOFTMAX  # where any place of a row can be loaded
     twice = TOGETHER and n >= TWICE and (past or kind != SOFTMAX)
     bottom = pointer(address(work) + LINE, like)
     before = upper(like, bottom, n)
@@ -60,7 +60,7 @@ def value_rows_in_two_words(
         others, largest, here, lowest = 0.0, 0.0, top, least
         if fit:
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
-            if past:
+            if past or logs_past:
                 ask_for_ends(n, target)
             fine, again, next_top, next_least = wary > 0, True, 0.0, 0.0
             while again:  # once, unless exponentials that are not kept need a third sum
@@ -78,7 +78,7 @@ def value_rows_in_two_words(
             start, r, known = r, r + 1, False
             while r < min(last, start + 1 + RUN // n) and not fits(like, at(x, offset_of(r, inner, xo, xi)), n):
                 r += 1
-            value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, start, r, past, work)
+            value_rows(like, kind, x, inner, xo, xi, out, out_inner, oo, oi, weights, weighted, n, start, r, logs_past, work)
             continue
         if kind == SOFTMAX and twice:
             write_again(like, row, n, here, lowest, weight / (others + largest), target)
@@ -86,7 +86,7 @@ def value_rows_in_two_words(
             share, waiting, target_before = weight / (others + largest), True, target
             before = e
         elif kind == LOG_SOFTMAX:
-            write_logs(like, row, n, here, others / largest, target)
+            write_logs(like, row, n, here, others / largest, target, logs_past)
         else:
             put(target, 0, here + first_lane(log1p(like, every(like, others / largest))))
         r += 1

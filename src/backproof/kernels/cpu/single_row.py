@@ -21,16 +21,19 @@ from numba import types
 from backproof.kernels.compiled import address, compiled, get, intrinsic, pointer, put
 from backproof.kernels.cpu.exponential import fused, plus
 from backproof.kernels.cpu.lanes import (
+    LINE,
     at,
     every,
     every_narrow,
     fetch,
+    itemsize,
     lanes_of,
     larger,
     last_lanes,
     store_past,
     two_largest,
 )
+from backproof.kernels.cpu.registers import load_half
 from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, first_line, turn
 from backproof.kernels.rows import Row, load, store, total, wide
 
@@ -74,11 +77,15 @@ def narrowed(typingctx: Any, number: Any) -> Any:
 def put_ends(like: Any, out: Any, edge: Any, n: int, begin: int, final: int, past: bool) -> None:
     """What whole vectors have left of a row: its end, which is the second vector at `edge`, or if they went `past` the caches, what
     comes before the place `begin` too, which is in the first; the last of them is at `final`."""
-    width = lanes_of(like)
+    width, line = lanes_of(like), LINE // itemsize(like)
     if past:
         for i in range(begin):
             put(out, i, get(edge, i))
-        for i in range(final + width, n):
+        rest = final + width
+        if width > line and n - rest >= line:  # nobody has asked for it
+            store_past(out, rest, load_half(edge, width + rest - (n - width)))
+            rest += line
+        for i in range(rest, n):
             put(out, i, get(edge, width + i - (n - width)))
     else:
         store(out, n - width, load(edge, width))

@@ -95,7 +95,7 @@ def values(
             like, kind, x if beside else buffer, inner if beside else ONE_RUN, xo, xi if beside else n,
             out if beside else at(out, r) if kind == LOGSUMEXP else buffer, inner if beside and kind != LOGSUMEXP else ONE_RUN,
             oo, 1 if kind == LOGSUMEXP else oi if beside else n, weights if beside else at(weights, r), weighted, n,
-            start if beside else 0, last if beside else count, past, e,
+            start if beside else 0, last if beside else count, past and beside, e,
         )  # fmt: skip
         if not beside and kind != LOGSUMEXP:
             scatter(like, buffer, out, r, count, inner, oo, oi, oc, n)
