@@ -535,12 +535,13 @@ def test_thread_limits_of_the_environment(monkeypatch):
 def test_results_that_go_past_the_caches(monkeypatch, n, offset):
     """Large results are written otherwise than small ones, from the first line of the cache on: the numbers are the same."""
     for module in (values, gradients):  # on any processor
-        monkeypatch.setattr(module, "goes_past", lambda item, numbers, n, *_: item * numbers >= values.LARGE)
+        monkeypatch.setattr(module, "goes_past", lambda item, numbers, n: item * numbers >= values.LARGE)
     rng = np.random.default_rng(n + offset)
     z = rng.standard_normal((values.LARGE // (4 * n) + 1, n), dtype=np.float32)
     labels = rng.integers(0, n, len(z))
     scale = np.full(len(z), 0.5)
-    out = np.empty(z.size + offset, dtype=np.float32)[offset:].reshape(z.shape)
+    memory = np.full(z.size + offset + 20, 7.0, dtype=np.float32)
+    out = memory[offset : offset + z.size].reshape(z.shape)
     h = dispatch.softmax(z, 1, out).copy()
     gradient = dispatch.cross_entropy(z, labels, Options(), scale, True, out)[1].copy()
     logs = dispatch.log_softmax(z, 1, out).copy()
@@ -553,6 +554,8 @@ def test_results_that_go_past_the_caches(monkeypatch, n, offset):
         assert np.array_equal(h[some], dispatch.softmax(z[some], 1))
         assert np.array_equal(gradient[some], dispatch.cross_entropy(z[some], labels[some], Options(), scale[some], True)[1])
         assert np.array_equal(product[some], dispatch.softmax_vjp(h[some], z[some], 1))
+    assert (memory[:offset] == 7).all()
+    assert (memory[offset + z.size :] == 7).all()
 
 
 @pytest.mark.parametrize("offset", [0, 5])

@@ -137,10 +137,10 @@ def write_ends(like: Any, e: Any, n: int, shares: Any, rests: Any, out: Any, pas
     if past:
         begin = first_line(like, out)
         final = begin + (n - begin) // lanes * lanes - lanes
-        high, low = kept(e, 0, low_place)
-        store_lanes(out, 0, times_share(high, low, shares, rests), 0, begin)
-        high, low = kept(e, n - lanes, low_place)
-        store_lanes(out, n - lanes, times_share(high, low, shares, rests), final + 2 * lanes - n, lanes)
+        high, low = kept(e, begin - lanes, low_place)  # within the one line
+        store_lanes(out, begin - lanes, times_share(high, low, shares, rests), lanes - begin, lanes)
+        high, low = kept(e, final + lanes, low_place)
+        store_lanes(out, final + lanes, times_share(high, low, shares, rests), 0, n - final - lanes)
     elif n % lanes:  # of what overlaps, the second number written is the same
         high, low = kept(e, end_place(n, lanes), low_place)
         store_half(out, n - lanes, times_share(high, low, shares, rests))

@@ -123,6 +123,12 @@ def lanes_before(builder: Any, count: Any, places: Any) -> Any:
     return builder.icmp_signed("<", ir.Constant(whole, list(places)), spread(builder, builder.trunc(count, whole.element), whole))
 
 
+def lanes_between(builder: Any, first: Any, last: Any, count: int) -> Any:
+    """Of so many lanes, those from `first` to `last` - 1."""
+    before, within = (lanes_before(builder, number, range(count)) for number in (first, last))
+    return builder.and_(within, builder.not_(before))
+
+
 def _some(backwards: bool, doc: str) -> Any:
     def keep(typingctx: Any, row: Any, count: Any, filling: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -251,9 +257,7 @@ def store_lanes(typingctx: Any, array: Any, index: Any, row: Any, first: Any, la
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = args[2].type
         place = builder.bitcast(builder.gep(args[0], [args[1]]), vector.as_pointer())
-        before, within = (lanes_before(builder, arg, range(vector.count)) for arg in args[3:])
-        mask = builder.and_(within, builder.not_(before))
-        masked_store(builder, args[2], place, mask)
+        masked_store(builder, args[2], place, lanes_between(builder, args[3], args[4], vector.count))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, row, types.int64, types.int64), codegen

@@ -31,7 +31,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )
 from backproof.kernels.cpu.quotient import scaled
-from backproof.kernels.cpu.registers import every_half, load_half, same_in
+from backproof.kernels.cpu.registers import every_half, load_half, load_lanes, same_in
 from backproof.kernels.cpu.single_row import narrow
 from backproof.kernels.cpu.streams import first_line
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
@@ -127,14 +127,16 @@ def write_logs(like: Any, x: Any, n: int, top: float, s: float, out: Any, past: 
 
 @compiled()
 def write_logs_past(like: Any, x: Any, n: int, top: float, log_sum: float, out: Any) -> None:
-    """A line at a time; what lies in lines that the row fills in part goes to the caches."""
+    """A line at a time; of the lines that the row fills in part nothing else is touched: one that has just gone past the caches
+    would have to come back."""
     lanes = lanes_of(like) // 2
     nothing = wide(every_half(like, 0.0))
     tops, log_sums = same_in(nothing, top), same_in(nothing, log_sum)
-    last = logs(like, wide(load_half(x, n - lanes)), tops, log_sums)
     begin = first_line(like, out)
-    final = begin + (n - begin) // lanes * lanes - lanes
-    store_lanes(out, 0, narrow(like, logs(like, wide(load_half(x, 0)), tops, log_sums)), 0, begin)
-    for i in range(begin, final + 1, lanes):
+    end = begin + (n - begin) // lanes * lanes
+    row = wide(load_lanes(x, begin - lanes, lanes - begin, lanes))
+    store_lanes(out, begin - lanes, narrow(like, logs(like, row, tops, log_sums)), lanes - begin, lanes)
+    for i in range(begin, end, lanes):
         store_past(out, i, logs(like, wide(load_half(x, i)), tops, log_sums))
-    store_lanes(out, n - lanes, narrow(like, last), final + 2 * lanes - n, lanes)
+    row = wide(load_lanes(x, end, 0, n - end))
+    store_lanes(out, end, narrow(like, logs(like, row, tops, log_sums)), 0, n - end)

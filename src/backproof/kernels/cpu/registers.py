@@ -10,7 +10,7 @@ from numba import types
 
 from backproof.kernels.compiled import element, intrinsic
 from backproof.kernels.cpu.exponential import fused, held
-from backproof.kernels.cpu.lanes import lanes_before, masked_load
+from backproof.kernels.cpu.lanes import lanes_before, lanes_between, masked_load
 from backproof.kernels.rows import Row, panel_width, spread
 
 
@@ -64,6 +64,19 @@ def load_start(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
         return builder.fpext(masked_load(builder, place, mask, vector), to.vector)
 
     return to(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def load_lanes(typingctx: Any, array: Any, index: Any, first: Any, last: Any) -> Any:
+    """The half row that begins at array[index], but only its lanes from `first` to `last` - 1: others hold 0, and their memory is
+    not touched."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = sig.return_type.vector
+        place = builder.bitcast(element(builder, *args[:2]), vector.as_pointer())
+        return masked_load(builder, place, lanes_between(builder, args[2], args[3], vector.count), vector)
+
+    return _part(array, 2)(array, types.intp, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -96,8 +96,9 @@ def sum_and_write(
             if write:
                 j = around(i + turned, whole)
                 if past:
-                    j = min(begin + j, final)
-                    store_past(out, j, slopes(like, log_h_before, u_before, j, shares))
+                    j += begin
+                    if j <= final:  # there may be one vector less
+                        store_past(out, j, slopes(like, log_h_before, u_before, j, shares))
                 else:
                     store(out, j, slopes(like, log_h_before, u_before, j, shares))
         sums, rests = summed(sums, rests, some)

@@ -127,8 +127,9 @@ def two_rows(
         if write:
             j = around(i + turned, whole)
             if past:
-                j = min(begin + j, final)
-                store_past(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
+                j += begin
+                if j <= final:  # there may be one vector less
+                    store_past(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
             else:
                 store(out, j, slopes(load(h_before, j), load(u_before, j), bases, firsts, rests))
     if write:

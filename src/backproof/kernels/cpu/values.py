@@ -17,9 +17,6 @@ from backproof.kernels.rows import panel_width, vector_bytes
 LARGE = 16 << 20  # bytes of output that the caches would not hold until they are read
 ERROR = {4: 2.0**-34, 8: 1.1 * 2.0**-53}  # of an exponential and of its share in a sum, by the bytes of a number
 LONG = 256  # classes of a row from which on a line of the cache is seldom written in two parts
-LONG_LOGS = 2048  # for log-softmax, which writes a row at a stretch: of shorter ones the next row's logits wait behind
-
-LEAST_OF = {SOFTMAX: LONG, LOG_SOFTMAX: LONG_LOGS, LOGSUMEXP: 1 << 62}  # classes from which on large results go past the caches
 
 
 def softmax(z: Array, axis: int, out: Array) -> None:
@@ -50,13 +47,13 @@ def logsumexp(z: Array, axis: int) -> Array:
     return out
 
 
-def goes_past(item: int, numbers: int, n: int, least: int = LONG) -> bool:
+def goes_past(item: int, numbers: int, n: int) -> bool:
     """Whether a result of so many numbers of `item` bytes, n a row, goes past the caches: where it is large, and made so fast (long
     vectors) that memory is what it waits for.
 
     With vectors of 256 bits the exponentials are, and past the caches softmax took 5 % longer, in double precision up to 40.
     """
-    return vector_bytes() == 64 and item == 4 and item * numbers >= LARGE and n >= least
+    return vector_bytes() == 64 and item == 4 and item * numbers >= LARGE and n >= LONG
 
 
 @lru_cache(maxsize=256)
@@ -70,7 +67,7 @@ def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
 def values_by_address(kind: int, item: int, rows: int, n: int) -> Callable[[int, int], None]:
     """A function (out, z) of the addresses of rows without gaps: softmax or log-softmax. What calls of a shape share is settled."""
     sweep, doubles = _swept(item, n)
-    large = goes_past(item, rows * n, n, LEAST_OF[kind])
+    large = goes_past(item, rows * n, n)
 
     def fill(out: int, z: int) -> None:
         sweep.over(rows, n, doubles, (kind, z, 0, n, 1, out, 0, n, 1, 0, rows, n), (large and out != z,))
@@ -94,7 +91,7 @@ def _values(kind: int, z: Array, axis: int, out: Array, weights: Array | None = 
     rows = calls.rows_of(axis, x) if kind == LOGSUMEXP else calls.rows_of(axis, x, to)
     begin = x.ctypes.data  # asked for once: it takes as long as a hundred numbers
     end = begin if to is x else to.ctypes.data
-    past = begin != end and goes_past(item, to.size, n, LEAST_OF[kind])
+    past = kind != LOGSUMEXP and begin != end and goes_past(item, to.size, n)
     xc = x.strides[axis] // item
     oo, oi, oc = (0, 0, 0) if kind == LOGSUMEXP else (rows.outer_steps[1], rows.inner_steps[1], to.strides[axis] // item)
     sweep, doubles = _swept(item, n)
