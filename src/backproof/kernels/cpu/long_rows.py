@@ -18,10 +18,12 @@ from backproof.kernels.compiled import compiled
 from backproof.kernels.cpu.exact_sum import BLOCK
 from backproof.kernels.cpu.exponential import exponentials, log1p
 from backproof.kernels.cpu.lanes import (
+    LINE,
     every,
     every_narrow,
     first_lane,
     is_double,
+    itemsize,
     lanes_of,
     larger,
     last_lanes,
@@ -113,10 +115,10 @@ def logs(like: Any, x: Any, tops: Any, log_sum: Any) -> Any:
 
 @compiled()
 def write_logs(like: Any, x: Any, n: int, top: float, s: float, out: Any, past: bool) -> None:
-    """log-softmax to `out`, which may be x; `past`: past the caches."""
+    """log-softmax to `out`, which may be x; `past`: past the caches, where half a row fills a line of them."""
     width = lanes_of(like)
     tops, log_sum = every(like, top), log1p(like, every(like, s))
-    if past:
+    if past and width * itemsize(like) == 2 * LINE:
         write_logs_past(like, x, n, top, first_lane(log_sum), out)
         return
     last = logs(like, wide(load(x, n - width)), tops, log_sum)

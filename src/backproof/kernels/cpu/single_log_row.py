@@ -17,7 +17,7 @@ from backproof.kernels.compiled import address, compiled, get, pointer, put
 from backproof.kernels.cpu.exponential import exponentials
 from backproof.kernels.cpu.lanes import at, every, every_narrow, fetch, lanes_of, larger, last_lanes, store_past, two_largest
 from backproof.kernels.cpu.registers import plus_product
-from backproof.kernels.cpu.single_row import SOON, put_ends
+from backproof.kernels.cpu.single_row import SOON, head_size, put_ends
 from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, first_line, turn
 from backproof.kernels.rows import load, magnitude, store, total, wide
 
@@ -77,9 +77,10 @@ def sum_and_write(
     begin, final, turned = 0, whole - width, turn(like, log_h, PAGE // 2, out, whole, width)
     edge = pointer(address(work), like)
     if write:  # what the last vector needs may be written over by the others
-        store(edge, width, slopes(like, log_h_before, u_before, n - width, shares))
+        store(edge, head_size(like), slopes(like, log_h_before, u_before, n - width, shares))
         if past:
-            store(edge, 0, slopes(like, log_h_before, u_before, 0, shares))
+            for i in range(0, head_size(like), width):
+                store(edge, i, slopes(like, log_h_before, u_before, i, shares))
             begin = first_line(like, out)
             final = begin + (n - begin) // width * width - width
     for start in range(0, whole, BLOCK * width):

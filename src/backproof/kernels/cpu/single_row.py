@@ -73,22 +73,29 @@ def narrowed(typingctx: Any, number: Any) -> Any:
     return types.float64(types.float64), codegen
 
 
+@compiled(late=True)
+def head_size(like: Any) -> int:
+    """Numbers at an edge before those of the last vector: what may come before a row's first whole line, in whole vectors."""
+    return max(LINE // itemsize(like), lanes_of(like))
+
+
 @compiled()
 def put_ends(like: Any, out: Any, edge: Any, n: int, begin: int, final: int, past: bool) -> None:
-    """What whole vectors have left of a row: its end, which is the second vector at `edge`, or if they went `past` the caches, what
-    comes before the place `begin` too, which is in the first; the last of them is at `final`."""
+    """What whole vectors have left of a row: its end, from the last vector at `edge`, or if they went `past` the caches, what comes
+    before the place `begin` too; the last of them is at `final`."""
     width, line = lanes_of(like), LINE // itemsize(like)
+    end = at(edge, head_size(like) - (n - width))
     if past:
         for i in range(begin):
             put(out, i, get(edge, i))
         rest = final + width
         if width > line and n - rest >= line:  # nobody has asked for it
-            store_past(out, rest, load_half(edge, width + rest - (n - width)))
+            store_past(out, rest, load_half(end, rest))
             rest += line
         for i in range(rest, n):
-            put(out, i, get(edge, width + i - (n - width)))
+            put(out, i, get(end, i))
     else:
-        store(out, n - width, load(edge, width))
+        store(out, n - width, load(end, n - width))
 
 
 @compiled()
@@ -109,9 +116,10 @@ def two_rows(
     begin, final, turned = 0, whole - width, turn(like, h, PAGE // 2, out, whole, width)
     edge = pointer(address(work), like)
     if write:  # what the last vector needs may be written over by the others
-        store(edge, width, slopes(load(h_before, n - width), load(u_before, n - width), bases, firsts, rests))
+        store(edge, head_size(like), slopes(load(h_before, n - width), load(u_before, n - width), bases, firsts, rests))
         if past:
-            store(edge, 0, slopes(load(h_before, 0), load(u_before, 0), bases, firsts, rests))
+            for i in range(0, head_size(like), width):
+                store(edge, i, slopes(load(h_before, i), load(u_before, i), bases, firsts, rests))
             begin = first_line(like, out)
             final = begin + (n - begin) // width * width - width
     for i in range(0, n - width + 1, width):

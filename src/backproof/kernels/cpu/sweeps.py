@@ -18,7 +18,7 @@ from backproof.kernels.compiled import compiled, pointer
 from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.in_turn import KEPT
 from backproof.kernels.cpu.kept_words import words_room
-from backproof.kernels.cpu.lanes import at, lanes_of
+from backproof.kernels.cpu.lanes import LINE, at, itemsize, lanes_of
 from backproof.kernels.cpu.limits import LOGSUMEXP
 from backproof.kernels.cpu.panels import FOUND
 from backproof.kernels.cpu.panels_in_two_words import gradients_panel_of, values_panel_of
@@ -52,6 +52,12 @@ def copied_rows(n: int, lanes: int) -> int:
 
 
 _copied_rows = compiled()(copied_rows)
+
+
+@compiled(late=True)
+def fills_a_line(like: Any) -> bool:
+    """Whether a row of numbers reaches over what may come before a result's first whole line: past the caches it must."""
+    return lanes_of(like) * itemsize(like) >= LINE
 
 
 @compiled()
@@ -95,7 +101,7 @@ def values(
             like, kind, x if beside else buffer, inner if beside else ONE_RUN, xo, xi if beside else n,
             out if beside else at(out, r) if kind == LOGSUMEXP else buffer, inner if beside and kind != LOGSUMEXP else ONE_RUN,
             oo, 1 if kind == LOGSUMEXP else oi if beside else n, weights if beside else at(weights, r), weighted, n,
-            start if beside else 0, last if beside else count, past and beside, e,
+            start if beside else 0, last if beside else count, past and beside and fills_a_line(like), e,
         )  # fmt: skip
         if not beside and kind != LOGSUMEXP:
             scatter(like, buffer, out, r, count, inner, oo, oi, oc, n)
@@ -130,7 +136,7 @@ def gradients(
         gradient_rows_of(
             like, at(x, r * xi) if beside else buffer, xi if beside else n, at(out, r * oi) if beside else buffer,
             oi if beside else n, write, at(labels, r), at(weights, r * weights_step), weighted, weights_step, ignored,
-            at(losses, r), n, count, past, e,
+            at(losses, r), n, count, past and fills_a_line(like), e,
         )  # fmt: skip
         if write and not beside:
             scatter(like, buffer, out, r, count, ONE_RUN, 0, oi, oc, n)
