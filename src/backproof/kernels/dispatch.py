@@ -194,18 +194,19 @@ def _suited(z: Array, target: Array, options: Options, scale: Array | None) -> b
 
 def by_address() -> Any:
     """The module that has functions of addresses (`BY_ADDRESS`, `few_labelled`, `labelled_by_address`); None: none may be used."""
-    return _module(TABLE[0].module) if _is_compiled() else None
+    return _with_addresses(TABLE[0].module) if _ONLY.get() in (None, TABLE[0].name) else None
+
+
+@cache
+def _with_addresses(name: str) -> Any:
+    module = _module(name)
+    return module if hasattr(module, "BY_ADDRESS") else None
 
 
 def compiled_products(dtype: np.dtype[Any]) -> Any:
     """The module of compiled products for linear cross-entropy; None: there is none for this dtype to be used."""
-    usable = dtype.char in "fd" and dtype.isnative and _is_compiled()
+    usable = dtype.char in "fd" and dtype.isnative and _ONLY.get() in (None, TABLE[0].name)
     return _module("backproof.kernels.linear_panels") if usable else None
-
-
-def _is_compiled() -> bool:
-    """Whether the first row of the table may be used."""
-    return _ONLY.get() in (None, TABLE[0].name)
 
 
 def on_a_gpu(function: str, z: Any) -> Callable[..., Any] | None:

@@ -122,18 +122,18 @@ class Work:
 
     def back(self) -> None:
         """The next call may have it."""
-        if self.size <= SPARE and len(_spare) < 64:
-            _spare.append(self)
+        if self.size <= SPARE and len(spare) < 64:
+            spare.append(self)
 
 
-_spare: list[Work] = []
+spare: list[Work] = []
 SPARE = 1 << 20  # doubles of work that are kept for the next call
 
 
 def borrowed(doubles: int) -> Work:
     """Work space for a moment: what an earlier call left, if it is enough."""
     try:
-        work = _spare.pop()
+        work = spare.pop()
         if work.size >= doubles:
             return work
     except IndexError:

@@ -103,15 +103,21 @@ def few_labelled(item: int, rows: int, n: int, mean: bool) -> Callable[..., floa
     """
     sweep, doubles = _swept(item, n)
     function, like, behind, size = sweep.function, sweep.like, 8 * doubles, doubles + LOSSES + rows + PARTS
+    spare = calls.spare
 
     def reduced_loss(source: int, xi: int, xc: int, labels: int, ignored: int, out: int) -> float:
-        work = calls.borrowed(size)
+        try:  # calls.borrowed
+            work = spare.pop()
+            if work.size < size:
+                work = calls.Work(size)
+        except IndexError:
+            work = calls.Work(size)
         place = work.address
         function(
             like, source, xi, xc, out, n, 1, labels, 0, 0, ignored, 0, n, place + behind, 0, rows, False, mean, True, place
         )  # fmt: skip
         value: float = work.array.item(doubles)
-        work.back()
+        spare.append(work)
         return value
 
     return reduced_loss

@@ -22,7 +22,7 @@ from backproof.kernels.cpu.panels import fill, offset_of, pour
 from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, ROOM, SOFTMAX, log_softmax_panel, product_rows, softmax_panel
 from backproof.kernels.cpu.short_rows import SHORT, batch
 from backproof.kernels.cpu.values import LARGE
-from backproof.kernels.rows import panel_width
+from backproof.kernels.rows import panel_width, vector_bytes
 
 PAST = 512  # classes from which on a large result goes past the caches
 COPY = 1 << 15  # numbers of each array that are copied at a time
@@ -92,17 +92,18 @@ def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
     return calls.sweep(rows, "i" * 15 + "flbbw", dtype), room_of(width) + 2 * max(many * n, SHORT * width)
 
 
-def _reach(item: int, numbers: int, n: int) -> tuple[bool, bool]:
-    """Whether so many numbers, n a row, come from memory, and whether their result may go past the caches."""
+def _reach(kind: int, item: int, numbers: int, n: int) -> tuple[bool, bool]:
+    """Whether so many numbers, n a row, come from memory, and whether their result may go past the caches: in single precision, and
+    where memory is what is waited for, not exponentials (values.goes_past)."""
     far = item * numbers >= LARGE
-    return far, far and item == 4 and n >= PAST
+    return far, far and item == 4 and n >= PAST and (kind == SOFTMAX or vector_bytes() == 64)
 
 
 @lru_cache(maxsize=256)
 def product_by_address(kind: int, item: int, number: int, n: int) -> Callable[[int, int, int], None]:
     """A function (out, h, u) of the addresses of rows without gaps. What calls of a shape share is settled."""
     sweep, doubles = _swept(item, n)
-    far, past = _reach(item, number * n, n)
+    far, past = _reach(kind, item, number * n, n)
 
     def fill(out: int, h: int, u: int) -> None:
         sweep.over(number, n, doubles, (kind, h, 0, n, 1, u, 0, n, 1, out, 0, n, 1, number, n), (far, past and out != h))
@@ -121,7 +122,7 @@ def _product(kind: int, h: Array, u: Array, axis: int, out: Array) -> None:
     x, s, to = calls.plain(h), calls.plain(u), calls.plain(out)
     n, item = x.shape[axis], x.itemsize
     view = calls.rows_of(axis, x, s, to)
-    far, past = _reach(item, to.size, n)
+    far, past = _reach(kind, item, to.size, n)
     past = past and not any(np.may_share_memory(to, a) for a in (x, s))
     (sweep, doubles), steps = _swept(item, n), [a.strides[axis] // item for a in (x, s, to)]
     begins = x.ctypes.data, s.ctypes.data, to.ctypes.data

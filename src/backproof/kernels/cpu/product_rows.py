@@ -5,7 +5,7 @@
 
 Centred on u_k, a constant u gives exactly 0, a common offset costs no digits, and g_k = -h_k m holds nothing of h_k's rounding.
 Of equally large h the one with the largest u is k; so no order of the row matters, nor does it to the sums in double precision.
-Single precision is summed in double, in one sweep over the row and another that writes: single_row.py.
+Single precision is summed in double, in one sweep over the row and another that writes: single_row.py, single_log_row.py.
 """
 
 from __future__ import annotations
