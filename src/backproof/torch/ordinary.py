@@ -122,18 +122,16 @@ def cross_entropy(z: Any, target: Any, ignore_index: Any, reduction: Any) -> Ten
     gradient = torch.empty_like(z, memory_format=torch.contiguous_format) if wanted else None
     out, mean, added = 0 if gradient is None else gradient.data_ptr(), reduction == "mean", reduction != "none"
     few, steps = added and rows <= dispatch.FEW, z.stride()
-    value: Any = math.nan
     if few and rows * classes < SHARED:
-        value = kernels.few_labelled(item, rows, classes, mean)(source, *steps, labels, ignore_index, out)
-    if not 0.0 <= value < _LARGE:
-        value = kernels.labelled_by_address(item, rows, classes, source, *steps, labels, ignore_index, mean, few, out, SHARED)
-        if value is None:
-            return None
-        value = dispatch.reduced(value, mean, added)
-    if type(value) is float:
-        loss = z.new_full((), value) if value < _LARGE else torch.tensor(value, dtype=z.dtype, device="cpu")
-    else:
-        loss = torch.from_numpy(value).to(z.dtype)
+        loss = z.new_empty(())
+        value = kernels.few_labelled(item, rows, classes, mean)(source, *steps, labels, ignore_index, out, loss.data_ptr())
+        if 0.0 <= value < math.inf:
+            return loss if gradient is None else _apply(z, (loss, target, gradient, (ignore_index, reduction)))
+    found = kernels.labelled_by_address(item, rows, classes, source, *steps, labels, ignore_index, mean, few, out, SHARED)
+    if found is None:
+        return None
+    reduced = dispatch.reduced(found, mean, added)
+    loss = torch.tensor(reduced, dtype=z.dtype, device="cpu") if added else torch.from_numpy(reduced).to(z.dtype)
     return loss if gradient is None else _apply(z, (loss, target, gradient, (ignore_index, reduction)))
 
 
@@ -151,6 +149,3 @@ def _on_a_gpu(z: Tensor, target: Tensor, ignore_index: Any, reduction: Any) -> T
         return None if made is None else made[0]
     loss, gradient = made
     return _apply(z, (loss, target, gradient, (ignore_index, reduction)))
-
-
-_LARGE = 2.0**127  # what every dtype has

@@ -80,7 +80,7 @@ def _probabilities(x: Array, target: Array, weights: Array | None, losses: Array
 def _swept(item: int, n: int) -> tuple[calls.Sweep, int]:
     """For rows of n numbers of so many bytes: the compiled function, and the doubles of work."""
     dtype = np.dtype(np.float32 if item == 4 else np.float64)
-    return calls.sweep(labelled_rows, "i" * 13 + "flbbbw", dtype), sweeps.work_size(n, panel_width(item))
+    return calls.sweep(labelled_rows, "i" * 14 + "flbbbw", dtype), sweeps.work_size(n, panel_width(item))
 
 
 def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses: Array, to: Array | None) -> None:
@@ -91,21 +91,23 @@ def _labels(x: Array, labels: Array, weights: Array | None, ignored: int, losses
     past = to is not None and source != out and goes_past(item, to.size, n)
     given, filled = labels.ctypes.data, losses.ctypes.data
     weighted, step = (0, 0) if weights is None else (weights.ctypes.data, weights.strides[0] // 8)
-    described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n, 0
+    described = source, xi // item, xc // item, out, oi // item, oc // item, given, weighted, step, ignored, filled, n, 0, 0
     sweep.over(len(labels), n, doubles, described, (past, False, False))
 
 
 @lru_cache(maxsize=256)
 def few_labelled(item: int, rows: int, n: int, mean: bool) -> Callable[..., float]:
-    """A function of addresses and strides, as `labelled_by_address` has them, that returns the reduced loss of few rows; WRONG or
-    what is not finite, where that one has to tell more. All that calls have in common is done here: where code has left the first
-    cache, each step of Python's costs as much as some hundred numbers.
+    """A function of addresses and strides, as `labelled_by_address` has them, that returns the reduced loss of few rows, and puts
+    it at an address if that is not 0; WRONG or what is not finite, where that one has to tell more.
+
+    All that calls have in common is done here: where code has left the first cache, a step of Python's costs as much as some
+    hundred numbers.
     """
     sweep, doubles = _swept(item, n)
     function, like, behind, size = sweep.function, sweep.like, 8 * doubles, doubles + LOSSES + rows + PARTS
     spare = calls.spare
 
-    def reduced_loss(source: int, xi: int, xc: int, labels: int, ignored: int, out: int) -> float:
+    def reduced_loss(source: int, xi: int, xc: int, labels: int, ignored: int, out: int, loss: int) -> float:
         try:  # calls.borrowed
             work = spare.pop()
             if work.size < size:
@@ -114,7 +116,7 @@ def few_labelled(item: int, rows: int, n: int, mean: bool) -> Callable[..., floa
             work = calls.Work(size)
         place = work.address
         function(
-            like, source, xi, xc, out, n, 1, labels, 0, 0, ignored, 0, n, place + behind, 0, rows, False, mean, True, place
+            like, source, xi, xc, out, n, 1, labels, 0, 0, ignored, 0, n, place + behind, loss, 0, rows, False, mean, True, place
         )  # fmt: skip
         value: float = work.array.item(doubles)
         spare.append(work)
@@ -136,7 +138,7 @@ def labelled_by_address(
     """
     alone = rows * n < shared
     if alone and added:
-        value = few_labelled(item, rows, n, mean)(source, xi, xc, labels, ignored, out)
+        value = few_labelled(item, rows, n, mean)(source, xi, xc, labels, ignored, out, 0)
         if 0.0 <= value < math.inf:
             return value
     sweep, doubles = _swept(item, n)
@@ -144,12 +146,12 @@ def labelled_by_address(
     place = work.address
     answer, described = place + 8 * doubles, (source, xi, xc, out, n, 1, labels)
     sweep.function(
-        sweep.like, *described, 0, 0, ignored, 0, n, answer, 0 if alone else rows, rows, False, mean, False, place
+        sweep.like, *described, 0, 0, ignored, 0, n, answer, 0, 0 if alone else rows, rows, False, mean, False, place
     )  # fmt: skip
     wrong = work.array[doubles + VALUE] == WRONG
     if not alone and not wrong:
         weighted = answer + 8 * FACTOR if mean else 0
-        sweep.over(rows, n, doubles, (*described, weighted, 0, ignored, answer + 8 * LOSSES, n, 0), (False, False, False))
+        sweep.over(rows, n, doubles, (*described, weighted, 0, ignored, answer + 8 * LOSSES, n, 0, 0), (False, False, False))
     found = work.array[doubles : doubles + LOSSES + rows].copy()
     work.back()
     return None if wrong else (int(found[COUNTED]), found[LOSSES:])

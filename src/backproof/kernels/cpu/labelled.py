@@ -22,13 +22,14 @@ WRONG = -1.0  # no sum of losses is negative
 
 def labelled_rows(
     like: Any, x_address: int, xi: int, xc: int, out_address: int, oi: int, oc: int, labels_address: int,
-    weights_address: int, weights_step: int, ignored: int, losses_address: int, n: int, answer_address: int, first: int,
-    last: int, past: bool, mean: bool, added: bool, work: int,
+    weights_address: int, weights_step: int, ignored: int, losses_address: int, n: int, answer_address: int, loss_address: int,
+    first: int, last: int, past: bool, mean: bool, added: bool, work: int,
 ) -> None:  # fmt: skip
     """`sweeps.gradients`; with an address for an answer, all rows there are: it takes the place of weights and losses.
 
-    `mean`: its factor is that of the gradients; `added`: the reduced loss is wanted. It is WRONG, and nothing else has been done,
-    if a label is neither a class nor ignored. Counted are the labels that are classes. From last to last: labels alone.
+    `mean`: its factor is that of the gradients; `added`: the reduced loss is wanted, with an address also as a number like x. It is
+    WRONG, and nothing else has been done, if a label is neither a class nor ignored. Counted are the labels that are classes. From
+    last to last: labels alone.
     """
     counted = 0
     labels, answer = pointer(labels_address, 1), pointer(answer_address, 1.0)
@@ -53,4 +54,7 @@ def labelled_rows(
     )  # fmt: skip
     if added:
         total = nearest_sum(pointer(losses_address, 1.0), last, pointer(losses_address + 8 * last, 1.0))
-        put(answer, VALUE, total / max(counted, 1) if mean else total)
+        total = total / max(counted, 1) if mean else total
+        put(answer, VALUE, total)
+        if loss_address != 0:
+            put(pointer(loss_address, like), 0, total)
