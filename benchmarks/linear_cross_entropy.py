@@ -22,7 +22,7 @@ def cases(settings: Settings, rooms: tuple[int, ...] = (), chunked: bool = False
     name = f"{rows}x{FEATURES}x{CLASSES}"
     if not settings.wants(name):
         return []
-    job = {"rows": rows, "features": FEATURES, "classes": CLASSES, "calls": 1 if settings.quick else 2}
+    job = {"rows": rows, "features": FEATURES, "classes": CLASSES, "calls": 1 if settings.quick else 3}
     return [
         Case(
             "linear layer and cross-entropy",

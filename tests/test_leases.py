@@ -61,6 +61,30 @@ def test_what_is_kept_is_bounded():
     assert huge.base is None
 
 
+def test_the_bytes_that_are_kept_are_bounded():
+    shape = (leases.LARGEST // 12, 1)  # a third
+    arrays = [leases.empty(shape, np.float32) for _ in range(3)]
+    arrays.append(leases.empty(SHAPE, np.float32))
+    del arrays[:3]
+    assert len(leases._blocks) == 3
+    arrays.clear()
+    assert [len(block) for block in leases._blocks] == [4 * shape[0], 4 * shape[0], 4 << 20]
+
+
+def test_gradients_of_a_linear_layer_use_memory_again():
+    x, w = (np.random.default_rng(0).standard_normal((n, 64), dtype=np.float32) for n in (200, 5000))
+    labels = np.arange(200)
+    dw = F.linear_cross_entropy_and_grad(x, w, labels)[2]
+    place, expected = address(dw), dw.copy()
+    del dw
+    dw = F.linear_cross_entropy_and_grad(x, w, labels)[2]
+    assert address(dw) == place
+    np.testing.assert_array_equal(dw, expected)
+    other = F.linear_cross_entropy_and_grad(x + 1, w, labels)[2]
+    assert address(other) != place
+    np.testing.assert_array_equal(dw, expected)
+
+
 def test_a_block_is_not_given_for_something_much_smaller():
     first = leases.empty((4096, 1024), np.float32)
     place = address(first)

@@ -11,7 +11,7 @@ from backproof.arrays import Array, Guest, Shape, is_numpy, namespace, widened
 from backproof.functional.arguments import floats, loss_dtype, require_shape, returned, rounded
 from backproof.functional.entropy import Asked, options_of, reduction_for, rows_of_target, whole
 from backproof.functional.reduction import Reduction
-from backproof.kernels import dispatch
+from backproof.kernels import dispatch, leases
 from backproof.kernels.exact import quiet
 from backproof.kernels.linear_entropy import Gradients, entropy_of_linear, wide
 from backproof.kernels.reference_losses import Options
@@ -92,7 +92,7 @@ def linear_cross_entropy_and_grad(
     if p.chunked:
         xs, ws = p.rows, p.w.array
         dtype = wide(xs, ws) if p.bias is None else wide(xs, ws, p.bias.array)
-        to = Gradients(np.empty(xs.shape, dtype), np.empty(ws.shape, dtype), None if p.bias is None else np.empty(len(ws)))
+        to = Gradients(leases.empty(xs.shape, dtype), leases.empty(ws.shape, dtype), None if p.bias is None else np.empty(len(ws)))
         rows, (dx, dw, db) = _in_chunks(p, to), to
     else:
         rows, dx, dw, db = _whole(p, True)

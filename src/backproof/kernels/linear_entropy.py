@@ -23,7 +23,7 @@ import numpy as np
 
 from backproof._errors import ArgumentError
 from backproof.arrays import Array
-from backproof.kernels import blas, dispatch, linear_blas
+from backproof.kernels import blas, dispatch, leases, linear_blas
 from backproof.kernels.reference_losses import Options
 
 MEMORY = 56 << 20  # bytes to work in, if the caller does not say
@@ -110,7 +110,7 @@ def entropy_of_linear(
             to.dw[...] = 0
         if to.db is not None:
             to.db[...] = 0
-    z = np.empty((min(how.rows, rows), w.shape[0]), dtype)
+    z = leases.empty((min(how.rows, rows), w.shape[0]), dtype)
     products = how.products.Products(dtype, len(z), x.shape[1], how.block, len(how.segments), to is not None)
     chunk = _Chunk(products, w, bias, how.segments, to)
     alone = len(how.segments) == 1 or z.size * x.shape[1] < WORTH_SHARING
