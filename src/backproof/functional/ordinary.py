@@ -72,14 +72,7 @@ def along(kernel: str, arrays: tuple[Any, ...], axis: object, out: Any) -> Array
     dtype, shape = first.dtype, first.shape
     if (dtype is not FLOAT32 and dtype is not FLOAT64) or not shape or (axis != -1 and axis != len(shape) - 1):
         return None
-    for array in arrays if out is None else (*arrays, out):
-        if type(array) is not np.ndarray or array.dtype is not dtype or array.shape != shape or not _is_plain(array):
-            return None
-    if out is not None and not (
-        out.flags.writeable
-        and (out is first or not np.may_share_memory(out, first))
-        and not any(np.may_share_memory(out, array) for array in arrays[1:])
-    ):
+    if not all(_is_like(array, first) for array in arrays) or not (out is None or _may_take(out, *arrays)):
         return None
     kernels = dispatch.by_address()
     if kernels is None:
@@ -98,9 +91,12 @@ def _is_plain(array: Array) -> bool:
     return bool(flags.c_contiguous and flags.aligned)
 
 
-def _may_take(out: Any, z: Array, target: Array) -> bool:
-    """Whether this can be written to while z and target are read."""
-    if type(out) is not np.ndarray or out.dtype is not z.dtype or out.shape != z.shape or not _is_plain(out):
+def _is_like(array: Any, other: Array) -> bool:
+    return type(array) is np.ndarray and array.dtype is other.dtype and array.shape == other.shape and _is_plain(array)
+
+
+def _may_take(out: Any, first: Array, *others: Array) -> bool:
+    """Whether this, which may be the first, can be written to while all are read."""
+    if not _is_like(out, first) or not out.flags.writeable or (out is not first and np.may_share_memory(out, first)):
         return False
-    apart = out is z or not np.may_share_memory(out, z)
-    return apart and bool(out.flags.writeable) and not np.may_share_memory(out, target)
+    return not any(np.may_share_memory(out, array) for array in others)

@@ -12,8 +12,6 @@ from functools import partial
 from backproof.kernels.cpu.gradients import cross_entropy, few_labelled, labelled_by_address
 from backproof.kernels.cpu.jacobian import log_softmax_vjp, product_by_address, softmax_vjp
 from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
-from backproof.kernels.cpu.product_rows import LOG_SOFTMAX as OF_LOG_SOFTMAX
-from backproof.kernels.cpu.product_rows import SOFTMAX as OF_SOFTMAX
 from backproof.kernels.cpu.totals import total
 from backproof.kernels.cpu.values import log_softmax, logsumexp, logsumexp_vjp, softmax, values_by_address
 
@@ -21,8 +19,8 @@ from backproof.kernels.cpu.values import log_softmax, logsumexp, logsumexp_vjp, 
 BY_ADDRESS: dict[str, Callable[[int, int, int], Callable[..., None]]] = {
     "softmax": partial(values_by_address, SOFTMAX),
     "log_softmax": partial(values_by_address, LOG_SOFTMAX),
-    "softmax_vjp": partial(product_by_address, OF_SOFTMAX),
-    "log_softmax_vjp": partial(product_by_address, OF_LOG_SOFTMAX),
+    "softmax_vjp": partial(product_by_address, SOFTMAX),
+    "log_softmax_vjp": partial(product_by_address, LOG_SOFTMAX),
 }
 
 __all__ = [

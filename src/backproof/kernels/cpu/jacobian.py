@@ -18,8 +18,9 @@ from backproof.kernels.compiled import pointer
 from backproof.kernels.cpu import calls
 from backproof.kernels.cpu.copies import gather, scatter
 from backproof.kernels.cpu.lanes import at, is_double, lanes_of
+from backproof.kernels.cpu.limits import LOG_SOFTMAX, SOFTMAX
 from backproof.kernels.cpu.panels import fill, offset_of, pour
-from backproof.kernels.cpu.product_rows import LOG_SOFTMAX, ROOM, SOFTMAX, log_softmax_panel, product_rows, softmax_panel
+from backproof.kernels.cpu.product_rows import ROOM, log_softmax_panel, product_rows, softmax_panel
 from backproof.kernels.cpu.short_rows import SHORT, batch
 from backproof.kernels.cpu.values import LARGE
 from backproof.kernels.rows import panel_width, vector_bytes

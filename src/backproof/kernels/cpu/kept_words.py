@@ -25,7 +25,7 @@ from backproof.kernels.compiled import address, compiled, get, pointer
 from backproof.kernels.cpu.lanes import LINE, at, lanes_of, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, load_half, store_half
 from backproof.kernels.cpu.single_row import narrowed
-from backproof.kernels.cpu.streams import PAGE, first_line
+from backproof.kernels.cpu.streams import PAGE, first_line, whole_lines
 from backproof.kernels.cpu.two_words import LANES, times_share
 
 TOGETHER = LANES == 16
@@ -135,8 +135,7 @@ def write_ends(like: Any, e: Any, n: int, shares: Any, rests: Any, out: Any, pas
     lanes, low_place = lanes_of(like) // 2, apart(like, n)
     begin, final = 0, n // lanes * lanes - lanes
     if past:
-        begin = first_line(like, out)
-        final = begin + (n - begin) // lanes * lanes - lanes
+        begin, final = whole_lines(like, out, n, lanes)
         high, low = kept(e, begin - lanes, low_place)  # within the one line
         store_lanes(out, begin - lanes, times_share(high, low, shares, rests), lanes - begin, lanes)
         high, low = kept(e, final + lanes, low_place)

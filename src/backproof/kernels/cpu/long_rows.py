@@ -35,7 +35,7 @@ from backproof.kernels.cpu.lanes import (
 from backproof.kernels.cpu.quotient import scaled
 from backproof.kernels.cpu.registers import every_half, load_half, load_lanes, same_in
 from backproof.kernels.cpu.single_row import narrow
-from backproof.kernels.cpu.streams import first_line
+from backproof.kernels.cpu.streams import first_line, whole_lines
 from backproof.kernels.rows import load, load_wide, store, total, where_equal, wide
 
 INFINITY = np.inf
@@ -134,8 +134,8 @@ def write_logs_past(like: Any, x: Any, n: int, top: float, log_sum: float, out: 
     lanes = lanes_of(like) // 2
     nothing = wide(every_half(like, 0.0))
     tops, log_sums = same_in(nothing, top), same_in(nothing, log_sum)
-    begin = first_line(like, out)
-    end = begin + (n - begin) // lanes * lanes
+    begin, final = whole_lines(like, out, n, lanes)
+    end = final + lanes
     row = wide(load_lanes(x, begin - lanes, lanes - begin, lanes))
     store_lanes(out, begin - lanes, narrow(like, logs(like, row, tops, log_sums)), lanes - begin, lanes)
     for i in range(begin, end, lanes):

@@ -27,7 +27,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )  # fmt: skip
 from backproof.kernels.cpu.quotient import scaled
-from backproof.kernels.cpu.streams import first_line
+from backproof.kernels.cpu.streams import whole_lines
 from backproof.kernels.rows import load, load_wide, store, total, wide
 
 INFINITY = np.inf
@@ -57,8 +57,7 @@ def three_rows(
         store(out, n - width, scaled(like, load_wide(before, n - width, x), shares, rests))
         if past:
             store(out, 0, scaled(like, load_wide(before, 0, x), shares, rests))
-            begin = first_line(like, out)
-            final = begin + (n - begin) // width * width - width
+            begin, final = whole_lines(like, out, n, width)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
         count, fine = every(like, 0.0), every(like, 0.0)

@@ -16,7 +16,7 @@ from backproof.kernels.cpu.kept_words import NEXT, RESULT, apart, end_place, kee
 from backproof.kernels.cpu.lanes import at, first_lane, first_lanes, lanes_of, larger, last_lanes, smaller, store_lanes, store_past
 from backproof.kernels.cpu.registers import every_half, hold, load_half, same_in
 from backproof.kernels.cpu.single_row import narrowed
-from backproof.kernels.cpu.streams import first_line, turn
+from backproof.kernels.cpu.streams import first_line, turn, whole_lines
 from backproof.kernels.cpu.two_words import in_two_words, misfits, powers_in_words, shift_for, times_share
 from backproof.kernels.cpu.word_parts import PART, begun_at, part
 from backproof.kernels.cpu.word_sums import COUNT, FIRST, SECOND, SURE, SURE_AGAIN, SURE_BY_TWO, THIRD, add_words, added, units
@@ -173,8 +173,7 @@ def write_again(like: Any, x: Any, n: int, top: float, least: float, share: floa
     shares, rests = every_half(like, share), every_half(like, share - narrowed(share))
     masked = least < narrowed(top - MASKED)
     row = (x, x, 0, 0, tops, bound, nothing, shift_for(tops))
-    begin = first_line(like, out)
-    final = begin + (n - begin) // lanes * lanes - lanes
+    begin, final = whole_lines(like, out, n, lanes)
     store_lanes(out, 0, share_at(0, row, shares, rests, True), 0, begin)
     store_lanes(out, n - lanes, share_at(n - lanes, row, shares, rests, True), final + 2 * lanes - n, lanes)
     if masked:

@@ -26,6 +26,7 @@ from backproof.kernels.cpu.lanes import (
     larger,
     two_largest,
 )
+from backproof.kernels.cpu.limits import SOFTMAX
 from backproof.kernels.cpu.panels import offset_of
 from backproof.kernels.cpu.short_rows import panel
 from backproof.kernels.cpu.signed_sum import HUGE, signed_sum, term
@@ -33,7 +34,6 @@ from backproof.kernels.cpu.single_log_row import NEARLY_HALF, log_softmax_rows_i
 from backproof.kernels.cpu.single_row import softmax_rows_in_single
 from backproof.kernels.rows import load, magnitude, store, where_equal, where_greater, wide
 
-SOFTMAX, LOG_SOFTMAX = range(2)
 ROOM = 8  # rows of doubles, beside one for each row of a panel, that a panel's work may take
 
 

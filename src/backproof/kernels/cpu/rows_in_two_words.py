@@ -60,7 +60,7 @@ def value_rows_in_two_words(
         others, largest, here, lowest = 0.0, 0.0, top, least
         if fit:
             following = at(x, offset_of(min(r + 1, last - 1), inner, xo, xi))
-            if past or logs_past:
+            if logs_past:  # or past, which is never true without
                 ask_for_ends(n, target)
             fine, again, next_top, next_least = wary > 0, True, 0.0, 0.0
             while again:  # once, unless exponentials that are not kept need a third sum

@@ -15,10 +15,10 @@ import numpy as np
 
 from backproof.kernels.compiled import address, compiled, get, pointer, put
 from backproof.kernels.cpu.exponential import exponentials
-from backproof.kernels.cpu.lanes import at, every, every_narrow, fetch, lanes_of, larger, last_lanes, store_past, two_largest
+from backproof.kernels.cpu.lanes import every, every_narrow, fetch, lanes_of, larger, last_lanes, store_past, two_largest
 from backproof.kernels.cpu.registers import plus_product
-from backproof.kernels.cpu.single_row import SOON, head_size, put_ends
-from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, first_line, turn
+from backproof.kernels.cpu.single_row import SOON, head_size, place_after, put_ends, rows_at
+from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, turn, whole_lines
 from backproof.kernels.rows import load, magnitude, store, total, wide
 
 NEARLY_HALF = -0.69  # the logarithm of a probability of a little more than 1/2
@@ -81,8 +81,7 @@ def sum_and_write(
         if past:
             for i in range(0, head_size(like), width):
                 store(edge, i, slopes(like, log_h_before, u_before, i, shares))
-            begin = first_line(like, out)
-            final = begin + (n - begin) // width * width - width
+            begin, final = whole_lines(like, out, n, width)
     for start in range(0, whole, BLOCK * width):
         some = zero
         for i in range(start, min(start + BLOCK * width, whole), width):
@@ -125,13 +124,12 @@ def log_softmax_rows_in_single(
     share, at_k, k = 0.0, 0.0, -1
     waiting = False
     log_h_before, u_before, target_before = log_h, u, out
-    outer, place = first_row // inner, first_row % inner  # counted on: a division takes as long as a short row
+    outer, place = first_row // inner, first_row % inner
     for r in range(first_row, last_row + 1):
         read = r < last_row
         row, other, target = log_h_before, u_before, target_before
         if read:
-            row, other = at(log_h, outer * ho + place * hi), at(u, outer * uo + place * ui)
-            target = at(out, outer * oo + place * oi)
+            row, other, target = rows_at(log_h, ho, hi, u, uo, ui, out, oo, oi, outer, place)
             if past:
                 ask_for_ends(n, target)
         whole, size, top = sum_and_write(
@@ -154,6 +152,4 @@ def log_softmax_rows_in_single(
             for i in range(n):
                 put(target, i, 0.0)
         log_h_before, u_before, target_before = row, other, target
-        place += 1
-        if place == inner:
-            outer, place = outer + 1, 0
+        outer, place = place_after(outer, place, inner)

@@ -34,7 +34,7 @@ from backproof.kernels.cpu.lanes import (
     two_largest,
 )
 from backproof.kernels.cpu.registers import load_half
-from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, first_line, turn
+from backproof.kernels.cpu.streams import PAGE, around, ask_for_ends, turn, whole_lines
 from backproof.kernels.rows import Row, load, store, total, wide
 
 SOON = 2048  # numbers that are asked for before they are needed: two pages (Granite Rapids; one took 3 % longer)
@@ -120,8 +120,7 @@ def two_rows(
         if past:
             for i in range(0, head_size(like), width):
                 store(edge, i, slopes(load(h_before, i), load(u_before, i), bases, firsts, rests))
-            begin = first_line(like, out)
-            final = begin + (n - begin) // width * width - width
+            begin, final = whole_lines(like, out, n, width)
     for i in range(0, n - width + 1, width):
         if read:
             narrow = load(h, i)
@@ -154,6 +153,20 @@ def two_rows(
     return total(sums), total(mass), np.float64(top)
 
 
+@compiled(late=True)
+def rows_at(
+    h: Any, ho: int, hi: int, u: Any, uo: int, ui: int, out: Any, oo: int, oi: int, outer: int, place: int
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Row number `place` of a run: of both arguments and the result."""
+    return at(h, outer * ho + place * hi), at(u, outer * uo + place * ui), at(out, outer * oo + place * oi)
+
+
+@compiled(late=True)
+def place_after(outer: int, place: int, inner: int) -> tuple[int, int]:
+    """Where the next row is, of runs of `inner` rows: counted on, as a division takes as long as a short row."""
+    return (outer + 1, 0) if place + 1 == inner else (outer, place + 1)
+
+
 @compiled()
 def softmax_rows_in_single(
     like: Any, h: Any, ho: int, hi: int, u: Any, uo: int, ui: int, out: Any, oo: int, oi: int, inner: int, n: int,
@@ -163,13 +176,12 @@ def softmax_rows_in_single(
     base, first, rest = 0.0, 0.0, 0.0
     waiting = False
     h_before, u_before, target_before = h, u, out
-    outer, place = first_row // inner, first_row % inner  # counted on: a division takes as long as a short row
+    outer, place = first_row // inner, first_row % inner
     for r in range(first_row, last_row + 1):
         read = r < last_row
         row, other, target = h_before, u_before, target_before
         if read:
-            row, other = at(h, outer * ho + place * hi), at(u, outer * uo + place * ui)
-            target = at(out, outer * oo + place * oi)
+            row, other, target = rows_at(h, ho, hi, u, uo, ui, out, oo, oi, outer, place)
             if past:
                 ask_for_ends(n, target)
         start = np.float64(get(other, 0))
@@ -196,6 +208,4 @@ def softmax_rows_in_single(
             base, first = narrowed(centre + mean), 0.0
             rest = (centre - base) + mean
         waiting, h_before, u_before, target_before = True, row, other, target
-        place += 1
-        if place == inner:
-            outer, place = outer + 1, 0
+        outer, place = place_after(outer, place, inner)

@@ -31,6 +31,14 @@ def first_line(like: Any, x: Any) -> int:
     return (-address(x) & LINE - 1) // itemsize(like)
 
 
+@compiled()
+def whole_lines(like: Any, out: Any, n: int, lanes: int) -> tuple[int, int]:
+    """Of a row of n numbers that goes past the caches, the first and the last place of whole vectors that begin where it fills a
+    line."""
+    begin = first_line(like, out)
+    return begin, begin + (n - begin) // lanes * lanes - lanes
+
+
 @compiled(late=True)
 def around(i: int, whole: int) -> int:
     return i - whole if i >= whole else i
